@@ -1,0 +1,2 @@
+/** Stand-in for `@std/crypto`. @module */
+export * from "./crypto.ts";

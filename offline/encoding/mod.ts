@@ -1,0 +1,3 @@
+/** Stand-in for `@std/encoding`. @module */
+export * from "./base64.ts";
+export * from "./hex.ts";
