@@ -1,0 +1,924 @@
+/**
+ * The frame format of RFC 6455 §5, as pure functions on `Uint8Array`.
+ *
+ * Decoding and judging are apart: {@linkcode decodeFrameHeader} knows the
+ * layout of §5.2 and nothing else, {@linkcode checkFrameHeader} holds the rules
+ * that depend on who receives the frame. Functions that change the bytes they
+ * are given say so in their name or by an option; all others leave them alone.
+ *
+ * This module imports nothing and runs wherever JavaScript does.
+ *
+ * @example Encode a frame, and decode it again
+ * ```ts
+ * import { decodeFrame, encodeFrame, Opcode } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const payload = new TextEncoder().encode("Hello");
+ * const bytes = encodeFrame({ opcode: Opcode.Text, payload });
+ * assertEquals(bytes, new Uint8Array([0x81, 5, 72, 101, 108, 108, 111]));
+ * assertEquals(decodeFrame(bytes)?.frame.payload, payload);
+ * ```
+ *
+ * @module
+ */
+
+/**
+ * What a frame is for (RFC 6455 §5.2). The values not named here are reserved.
+ *
+ * @example
+ * ```ts
+ * import { Opcode } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(Opcode.Close, 0x8);
+ * ```
+ */
+export const Opcode = {
+  /** A further fragment of the message that an earlier frame began. */
+  Continuation: 0x0,
+  /** The first or only fragment of a text message. */
+  Text: 0x1,
+  /** The first or only fragment of a binary message. */
+  Binary: 0x2,
+  /** Closes the connection; may carry a code and a reason. */
+  Close: 0x8,
+  /** Asks for a pong. */
+  Ping: 0x9,
+  /** Answers a ping, or tells unasked that this side is alive. */
+  Pong: 0xa,
+} as const;
+
+/** One of the six opcodes that RFC 6455 defines. */
+export type Opcode = (typeof Opcode)[keyof typeof Opcode];
+
+/**
+ * Why a connection is closed (RFC 6455 §7.4.1 and the IANA registry). Codes
+ * from 3000 to 3999 are registered by libraries, 4000 to 4999 are free.
+ *
+ * @example
+ * ```ts
+ * import { CloseCode } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(CloseCode.MessageTooBig, 1009);
+ * ```
+ */
+export const CloseCode = {
+  /** The purpose of the connection is fulfilled. */
+  NormalClosure: 1000,
+  /** A server goes down, or a browser leaves the page. */
+  GoingAway: 1001,
+  /** The peer broke the protocol. */
+  ProtocolError: 1002,
+  /** The peer sent a kind of data that this side does not take. */
+  UnsupportedData: 1003,
+  /** Never on the wire: the Close frame carried no code. */
+  NoStatusReceived: 1005,
+  /** Never on the wire: the connection ended without a Close frame. */
+  AbnormalClosure: 1006,
+  /** A text message or a close reason is not UTF-8. */
+  InvalidFramePayloadData: 1007,
+  /** A rule of the application is broken, and no other code fits. */
+  PolicyViolation: 1008,
+  /** A message is larger than this side takes. */
+  MessageTooBig: 1009,
+  /** A client lacks an extension in the server's response. */
+  MandatoryExtension: 1010,
+  /** The server met a condition that it did not expect. */
+  InternalError: 1011,
+  /** The server restarts; a client may connect again, after a random delay. */
+  ServiceRestart: 1012,
+  /** The server is overloaded; a client should connect again later. */
+  TryAgainLater: 1013,
+  /** The server is a gateway, and what is behind it answered wrongly. */
+  BadGateway: 1014,
+  /** Never on the wire: the TLS handshake failed. */
+  TlsHandshake: 1015,
+} as const;
+
+/** One of the close codes in {@linkcode CloseCode}. */
+export type CloseCode = (typeof CloseCode)[keyof typeof CloseCode];
+
+/** Which end of the connection an endpoint is. */
+export type Role = "client" | "server";
+
+/** What a {@linkcode ProtocolError} is about; stable, for programs to branch on. */
+export type ProtocolErrorKind =
+  | "reserved-bits"
+  | "reserved-opcode"
+  | "masking"
+  | "length-not-minimal"
+  | "length-too-large"
+  | "control-frame-fragmented"
+  | "control-frame-too-long"
+  | "unexpected-continuation"
+  | "expected-continuation"
+  | "message-too-big"
+  | "too-many-fragments"
+  | "invalid-utf8"
+  | "invalid-close-payload"
+  | "invalid-close-code"
+  | "extension";
+
+/**
+ * The peer broke the protocol, or went over a limit. The error carries the
+ * close code to answer with (RFC 6455 §7.4.1), decided where the fault is seen.
+ *
+ * @example
+ * ```ts
+ * import { decodeFrameHeader, ProtocolError } from "@sansio/websocket/frame";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * // 5 bytes, announced in the 16-bit form
+ * const error = assertThrows(
+ *   () => decodeFrameHeader(new Uint8Array([0x82, 126, 0, 5])),
+ *   ProtocolError,
+ * );
+ * assertEquals(error.closeCode, 1002);
+ * assertEquals(error.kind, "length-not-minimal");
+ * ```
+ */
+export class ProtocolError extends Error {
+  /** The code of the Close frame that answers this fault. */
+  readonly closeCode: number;
+  /** What the fault is, for programs to branch on. */
+  readonly kind: ProtocolErrorKind;
+
+  /**
+   * @param message What was wrong, with the offending value.
+   * @param options The close code, the kind and, where there is one, the cause.
+   */
+  constructor(
+    message: string,
+    options: ErrorOptions & { closeCode: number; kind: ProtocolErrorKind },
+  ) {
+    super(message, options);
+    this.name = "ProtocolError";
+    this.closeCode = options.closeCode;
+    this.kind = options.kind;
+  }
+}
+
+/** RSV1 in {@linkcode FrameHeader.reservedBits}; permessage-deflate claims it. */
+export const RSV1 = 0b100;
+/** RSV2 in {@linkcode FrameHeader.reservedBits}. */
+export const RSV2 = 0b010;
+/** RSV3 in {@linkcode FrameHeader.reservedBits}. */
+export const RSV3 = 0b001;
+
+/** The largest payload of a control frame, in bytes (RFC 6455 §5.5). */
+export const MAX_CONTROL_PAYLOAD_LENGTH = 125;
+
+/** The largest header, in bytes: 64-bit length and masking key (RFC 6455 §5.2). */
+export const MAX_FRAME_HEADER_LENGTH = 14;
+
+/** The fields in front of a frame's payload (RFC 6455 §5.2). */
+export interface FrameHeader {
+  /** FIN: whether this is the last fragment of its message. */
+  fin: boolean;
+  /** RSV1, RSV2 and RSV3 as one number of three bits, RSV1 the highest. */
+  reservedBits: number;
+  /** The opcode as on the wire, 0 to 15; it may be a reserved one. */
+  opcode: number;
+  /**
+   * Masking-key, its four bytes as a big-endian unsigned number, or
+   * `undefined` where the MASK bit is not set.
+   */
+  maskingKey: number | undefined;
+  /** Payload length, in bytes. */
+  payloadLength: number;
+  /** The length of the header itself, in bytes: 2 to 14. */
+  byteLength: number;
+}
+
+/** A frame with its payload (RFC 6455 §5.2). */
+export interface Frame {
+  /** FIN: whether this is the last fragment of its message. */
+  fin: boolean;
+  /** RSV1, RSV2 and RSV3 as one number of three bits, RSV1 the highest. */
+  reservedBits: number;
+  /** The opcode as on the wire, 0 to 15; it may be a reserved one. */
+  opcode: number;
+  /** The masking key that was on the wire, or `undefined` if there was none. */
+  maskingKey: number | undefined;
+  /** The payload data, unmasked. */
+  payload: Uint8Array<ArrayBuffer>;
+}
+
+/** What {@linkcode encodeFrame} takes. */
+export interface FrameInit {
+  /**
+   * FIN: whether this is the last fragment of its message.
+   *
+   * @default {true}
+   */
+  fin?: boolean;
+  /**
+   * RSV1, RSV2 and RSV3 as one number of three bits, RSV1 the highest.
+   *
+   * @default {0}
+   */
+  reservedBits?: number;
+  /** The opcode, 0 to 15; a reserved one is encoded as it is. */
+  opcode: number;
+  /**
+   * The masking key, an unsigned 32-bit number; a client needs a fresh random
+   * one for every frame (RFC 6455 §5.3), a server must leave it out.
+   *
+   * @default {undefined}
+   */
+  maskingKey?: number | undefined;
+  /**
+   * The payload data, unmasked. It is never changed.
+   *
+   * @default {new Uint8Array(0)}
+   */
+  payload?: Uint8Array;
+}
+
+/** What {@linkcode encodeFrameHeader} takes. */
+export interface FrameHeaderInit extends Omit<FrameInit, "payload"> {
+  /** The length of the payload that follows, in bytes: 0 to 2^53-1. */
+  payloadLength: number;
+}
+
+/** The receiver's side of the rules that {@linkcode checkFrameHeader} applies. */
+export interface FrameRules {
+  /** Which end receives: a server takes masked frames only, a client unmasked ones. */
+  role: Role;
+  /**
+   * The reserved bits that a negotiated extension gives a meaning to, as in
+   * {@linkcode FrameHeader.reservedBits}.
+   *
+   * @default {0}
+   */
+  reservedBits?: number;
+  /**
+   * The largest payload to take in one frame, in bytes.
+   *
+   * @default {Infinity}
+   */
+  maxPayloadLength?: number;
+}
+
+function fault(
+  kind: ProtocolErrorKind,
+  message: string,
+  closeCode: number = CloseCode.ProtocolError,
+): ProtocolError {
+  return new ProtocolError(message, { closeCode, kind });
+}
+
+/**
+ * Decodes the header of the frame that begins at `offset` (RFC 6455 §5.2). It
+ * knows the layout only; {@linkcode checkFrameHeader} knows the rules.
+ *
+ * @param bytes What has been received; not changed.
+ * @param offset Where the frame begins, in bytes.
+ * @param into A header to fill in and return in place of a new one, for who
+ * decodes millions of them.
+ * @returns The header, or `undefined` if more bytes are needed.
+ * @throws {ProtocolError} 1002 if the length is not in its shortest form or has
+ * its top bit set, 1009 if it is over 2^53-1; as soon as the length is there.
+ *
+ * @example
+ * ```ts
+ * import { decodeFrameHeader, Opcode } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const bytes = new Uint8Array([0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d]);
+ * assertEquals(decodeFrameHeader(bytes), {
+ *   fin: true,
+ *   reservedBits: 0,
+ *   opcode: Opcode.Text,
+ *   maskingKey: 0x37fa213d,
+ *   payloadLength: 5,
+ *   byteLength: 6,
+ * });
+ * assertEquals(decodeFrameHeader(bytes.subarray(0, 5)), undefined);
+ * ```
+ */
+export function decodeFrameHeader(
+  bytes: Uint8Array,
+  offset = 0,
+  into?: FrameHeader,
+): FrameHeader | undefined {
+  const available = bytes.length - offset;
+  if (available < 2) return undefined;
+  const first = bytes[offset]!;
+  const second = bytes[offset + 1]!;
+  let payloadLength = second & 0x7f;
+  let byteLength = 2;
+  if (payloadLength === 126) {
+    if (available < 4) return undefined;
+    payloadLength = bytes[offset + 2]! << 8 | bytes[offset + 3]!;
+    byteLength = 4;
+    if (payloadLength < 126) throw notMinimal(payloadLength, 16);
+  } else if (payloadLength === 127) {
+    if (available < 10) return undefined;
+    payloadLength = decodeLength64(bytes, offset + 2);
+    byteLength = 10;
+  }
+  let maskingKey: number | undefined;
+  if (second & 0x80) {
+    if (available < byteLength + 4) return undefined;
+    maskingKey = readUint32(bytes, offset + byteLength);
+    byteLength += 4;
+  }
+  const fin = (first & 0x80) !== 0;
+  const reservedBits = first >> 4 & 0b111;
+  const opcode = first & 0x0f;
+  if (into === undefined) {
+    return { fin, reservedBits, opcode, maskingKey, payloadLength, byteLength };
+  }
+  into.fin = fin;
+  into.reservedBits = reservedBits;
+  into.opcode = opcode;
+  into.maskingKey = maskingKey;
+  into.payloadLength = payloadLength;
+  into.byteLength = byteLength;
+  return into;
+}
+
+function decodeLength64(bytes: Uint8Array, offset: number): number {
+  const high = readUint32(bytes, offset);
+  const low = readUint32(bytes, offset + 4);
+  // §5.2: "the most significant bit MUST be 0"
+  if (high >= 2 ** 31) {
+    throw fault(
+      "length-too-large",
+      `The most significant bit of the payload length is set (0x${
+        hex32(high) + hex32(low)
+      })`,
+    );
+  }
+  if (high >= 2 ** 21) {
+    throw fault(
+      "length-too-large",
+      `No message has a payload length above 2^53-1 (0x${
+        hex32(high) + hex32(low)
+      })`,
+      CloseCode.MessageTooBig,
+    );
+  }
+  const length = high * 2 ** 32 + low;
+  if (length < 65536) throw notMinimal(length, 64);
+  return length;
+}
+
+function hex32(value: number): string {
+  return value.toString(16).padStart(8, "0");
+}
+
+// §5.2: "the minimal number of bytes MUST be used to encode the length"
+function notMinimal(length: number, bits: number): ProtocolError {
+  return fault(
+    "length-not-minimal",
+    `A payload length of ${length} must not take the ${bits}-bit form`,
+  );
+}
+
+function readUint32(bytes: Uint8Array, offset: number): number {
+  return (bytes[offset]! << 24 | bytes[offset + 1]! << 16 |
+    bytes[offset + 2]! << 8 | bytes[offset + 3]!) >>> 0;
+}
+
+/**
+ * Judges a header by the rules that need no memory of earlier frames: reserved
+ * bits and opcodes (RFC 6455 §5.2), masking (§5.1), control frames (§5.5), size.
+ *
+ * @param header What {@linkcode decodeFrameHeader} returned.
+ * @param rules Who receives, and what it takes.
+ * @throws {ProtocolError} 1002 for a broken rule, 1009 for a payload above
+ * `rules.maxPayloadLength`.
+ *
+ * @example
+ * ```ts
+ * import { checkFrameHeader, decodeFrameHeader } from "@sansio/websocket/frame";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const header = decodeFrameHeader(new Uint8Array([0x81, 0]))!;
+ * checkFrameHeader(header, { role: "client" });
+ * assertThrows(
+ *   () => checkFrameHeader(header, { role: "server" }),
+ *   Error,
+ *   "not masked",
+ * );
+ * ```
+ */
+export function checkFrameHeader(
+  header: Readonly<FrameHeader>,
+  rules: Readonly<FrameRules>,
+): void {
+  const { opcode } = header;
+  const unclaimed = header.reservedBits & ~(rules.reservedBits ?? 0);
+  if (unclaimed !== 0) {
+    throw fault(
+      "reserved-bits",
+      `Reserved bits are set that no extension claims (RSV1-3: ${
+        unclaimed.toString(2).padStart(3, "0")
+      })`,
+    );
+  }
+  if ((opcode & 0x7) > 2) {
+    throw fault(
+      "reserved-opcode",
+      `The opcode is reserved (0x${opcode.toString(16)})`,
+    );
+  }
+  if (opcode & 0x8) {
+    if (!header.fin) {
+      throw fault(
+        "control-frame-fragmented",
+        `A control frame must not be fragmented (opcode 0x${
+          opcode.toString(16)
+        })`,
+      );
+    }
+    if (header.payloadLength > MAX_CONTROL_PAYLOAD_LENGTH) {
+      throw fault(
+        "control-frame-too-long",
+        `A control frame carries at most 125 bytes (${header.payloadLength})`,
+      );
+    }
+  }
+  // §5.1: each side closes the connection on a frame masked the wrong way
+  if ((header.maskingKey !== undefined) !== (rules.role === "server")) {
+    throw fault(
+      "masking",
+      rules.role === "server"
+        ? "A frame from the client is not masked"
+        : "A frame from the server is masked",
+    );
+  }
+  if (header.payloadLength > (rules.maxPayloadLength ?? Infinity)) {
+    throw fault(
+      "message-too-big",
+      `The payload is larger than ${rules.maxPayloadLength} bytes (${header.payloadLength})`,
+      CloseCode.MessageTooBig,
+    );
+  }
+}
+
+/** Options of {@linkcode decodeFrame}. */
+export interface DecodeFrameOptions {
+  /**
+   * Where the frame begins, in bytes.
+   *
+   * @default {0}
+   */
+  offset?: number;
+  /**
+   * Unmask in the caller's bytes and return a view on them, rather than a copy.
+   *
+   * @default {false}
+   */
+  inPlace?: boolean;
+  /**
+   * Rules to judge the header by, before the payload has arrived.
+   *
+   * @default {undefined}
+   */
+  rules?: FrameRules;
+}
+
+/**
+ * Decodes one whole frame (RFC 6455 §5.2), unmasked.
+ *
+ * @param bytes What has been received; changed only with `options.inPlace`.
+ * @param options Where to begin, whether to copy, which rules to apply.
+ * @returns The frame and its length in bytes with its header, or `undefined` if
+ * more bytes are needed.
+ * @throws {ProtocolError} For a malformed length, and whatever
+ * {@linkcode checkFrameHeader} throws where rules are given.
+ *
+ * @example
+ * ```ts
+ * import { decodeFrame } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // RFC 6455 §5.7: a single-frame masked text message
+ * const bytes = new Uint8Array(
+ *   [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58],
+ * );
+ * const decoded = decodeFrame(bytes, { rules: { role: "server" } });
+ * assertEquals(decoded?.byteLength, 11);
+ * assertEquals(new TextDecoder().decode(decoded?.frame.payload), "Hello");
+ * ```
+ */
+export function decodeFrame(
+  bytes: Uint8Array<ArrayBuffer>,
+  options: DecodeFrameOptions = {},
+): { frame: Frame; byteLength: number } | undefined {
+  const { offset = 0, inPlace = false, rules } = options;
+  const header = decodeFrameHeader(bytes, offset);
+  if (header === undefined) return undefined;
+  if (rules !== undefined) checkFrameHeader(header, rules);
+  const { fin, reservedBits, opcode, maskingKey, payloadLength } = header;
+  const begin = offset + header.byteLength;
+  const end = begin + payloadLength;
+  if (end > bytes.length) return undefined;
+  const payload = inPlace
+    ? bytes.subarray(begin, end)
+    : bytes.slice(begin, end);
+  if (maskingKey !== undefined) mask(payload, maskingKey);
+  return {
+    frame: { fin, reservedBits, opcode, maskingKey, payload },
+    byteLength: end - offset,
+  };
+}
+
+/**
+ * The length of a header, in bytes: 2, 4 or 10, and 4 more with a masking key
+ * (RFC 6455 §5.2).
+ *
+ * @param payloadLength The length of the payload, in bytes.
+ * @param masked Whether there is a masking key.
+ *
+ * @example
+ * ```ts
+ * import { frameHeaderLength } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(frameHeaderLength(125), 2);
+ * assertEquals(frameHeaderLength(65536, true), 14);
+ * ```
+ */
+export function frameHeaderLength(
+  payloadLength: number,
+  masked = false,
+): number {
+  return (payloadLength < 126 ? 2 : payloadLength < 65536 ? 4 : 10) +
+    (masked ? 4 : 0);
+}
+
+/**
+ * Encodes a header into memory that the caller owns (RFC 6455 §5.2).
+ *
+ * @param header The header's fields. They are not judged; reserved opcodes
+ * pass.
+ * @param into Where to write; {@linkcode MAX_FRAME_HEADER_LENGTH} bytes are
+ * always enough.
+ * @param offset Where in `into` the header begins, in bytes.
+ * @returns The length of the header, in bytes.
+ * @throws {RangeError} If there is no room, or a field does not fit its bits.
+ *
+ * @example
+ * ```ts
+ * import { encodeFrameHeaderInto, Opcode } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = new Uint8Array(4);
+ * const header = { opcode: Opcode.Binary, payloadLength: 256 };
+ * assertEquals(encodeFrameHeaderInto(header, buffer), 4);
+ * assertEquals(buffer, new Uint8Array([0x82, 126, 1, 0]));
+ * ```
+ */
+export function encodeFrameHeaderInto(
+  header: Readonly<FrameHeaderInit>,
+  into: Uint8Array,
+  offset = 0,
+): number {
+  const { fin = true, reservedBits = 0, opcode, maskingKey } = header;
+  const { payloadLength } = header;
+  if (!(opcode >= 0 && opcode <= 15)) throw outOfRange("opcode", opcode);
+  if (!(reservedBits >= 0 && reservedBits <= 7)) {
+    throw outOfRange("reservedBits", reservedBits);
+  }
+  if (
+    maskingKey !== undefined && !(maskingKey >= 0 && maskingKey < 2 ** 32)
+  ) throw outOfRange("maskingKey", maskingKey);
+  if (!(payloadLength >= 0 && payloadLength <= Number.MAX_SAFE_INTEGER)) {
+    throw outOfRange("payloadLength", payloadLength);
+  }
+  const length = frameHeaderLength(payloadLength, maskingKey !== undefined);
+  if (!(offset >= 0 && offset + length <= into.length)) {
+    throw new RangeError(
+      `A header of ${length} bytes does not fit at offset ${offset} of ${into.length} bytes`,
+    );
+  }
+  const maskBit = maskingKey === undefined ? 0 : 0x80;
+  let end = offset;
+  into[end++] = (fin ? 0x80 : 0) | reservedBits << 4 | opcode;
+  if (payloadLength < 126) {
+    into[end++] = maskBit | payloadLength;
+  } else if (payloadLength < 65536) {
+    into[end++] = maskBit | 126;
+    into[end++] = payloadLength >>> 8;
+    into[end++] = payloadLength;
+  } else {
+    into[end++] = maskBit | 127;
+    end = writeUint32(into, end, Math.floor(payloadLength / 2 ** 32));
+    end = writeUint32(into, end, payloadLength);
+  }
+  if (maskingKey !== undefined) writeUint32(into, end, maskingKey);
+  return length;
+}
+
+function outOfRange(field: string, value: number): RangeError {
+  return new RangeError(`The header's ${field} is out of range (${value})`);
+}
+
+function writeUint32(into: Uint8Array, offset: number, value: number): number {
+  into[offset] = value >>> 24;
+  into[offset + 1] = value >>> 16;
+  into[offset + 2] = value >>> 8;
+  into[offset + 3] = value;
+  return offset + 4;
+}
+
+/**
+ * Encodes a header (RFC 6455 §5.2).
+ *
+ * @param header The header's fields; they are not judged.
+ * @returns The header's 2 to 14 bytes.
+ * @throws {RangeError} If a field does not fit its bits.
+ *
+ * @example
+ * ```ts
+ * import { encodeFrameHeader, Opcode } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(
+ *   encodeFrameHeader({ opcode: Opcode.Ping, payloadLength: 5 }),
+ *   new Uint8Array([0x89, 5]),
+ * );
+ * ```
+ */
+export function encodeFrameHeader(
+  header: Readonly<FrameHeaderInit>,
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(
+    frameHeaderLength(header.payloadLength, header.maskingKey !== undefined),
+  );
+  encodeFrameHeaderInto(header, bytes);
+  return bytes;
+}
+
+/**
+ * Encodes one whole frame (RFC 6455 §5.2) in one allocation.
+ *
+ * @param frame The frame; its payload is copied, never changed.
+ * @returns Header and payload, masked if there is a masking key.
+ * @throws {RangeError} If a field does not fit its bits.
+ *
+ * @example
+ * ```ts
+ * import { encodeFrame, Opcode } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const payload = new Uint8Array([0x01, 0x02]);
+ * assertEquals(
+ *   encodeFrame({ opcode: Opcode.Binary, payload, maskingKey: 0xff00ff00 }),
+ *   new Uint8Array([0x82, 0x82, 0xff, 0x00, 0xff, 0x00, 0xfe, 0x02]),
+ * );
+ * ```
+ */
+export function encodeFrame(
+  frame: Readonly<FrameInit>,
+): Uint8Array<ArrayBuffer> {
+  const { fin, reservedBits, opcode, maskingKey, payload } = frame;
+  const payloadLength = payload?.length ?? 0;
+  const headerLength = frameHeaderLength(
+    payloadLength,
+    maskingKey !== undefined,
+  );
+  const bytes = new Uint8Array(headerLength + payloadLength);
+  encodeFrameHeaderInto({
+    fin: fin ?? true,
+    reservedBits: reservedBits ?? 0,
+    opcode,
+    maskingKey,
+    payloadLength,
+  }, bytes);
+  if (payload !== undefined) {
+    bytes.set(payload, headerLength);
+    if (maskingKey !== undefined) mask(bytes, maskingKey, 0, headerLength);
+  }
+  return bytes;
+}
+
+// Where the word loops begin to pay, in bytes. Measured with Deno 2.9, ns a
+// payload as bytes / 32-bit / 64-bit words: 64 B 91 / 38 / 126, 1 KiB
+// 1041 / 139 / 179, 64 KiB 92,900 / 6,900 / 3,800 (`deno task bench`).
+const WORDS32_FROM = 32;
+const WORDS64_FROM = 2048;
+
+const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
+
+/**
+ * Masks or unmasks in place: the transformation is its own inverse (RFC 6455
+ * §5.3). A payload that arrives in parts is unmasked part by part, each with
+ * the offset at which it stands in the payload.
+ *
+ * @param bytes What to transform; changed in place.
+ * @param maskingKey The masking key, an unsigned 32-bit number.
+ * @param offset Where in its frame's payload the first byte to transform
+ * stands, in bytes.
+ * @param start Where in `bytes` to begin, in bytes.
+ * @param end Where in `bytes` to stop, in bytes.
+ *
+ * @example
+ * ```ts
+ * import { mask } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const bytes = new Uint8Array([1, 2, 3, 4, 5]);
+ * mask(bytes, 0x10203040);
+ * assertEquals(bytes, new Uint8Array([0x11, 0x22, 0x33, 0x44, 0x15]));
+ * mask(bytes.subarray(0, 3), 0x10203040);
+ * mask(bytes.subarray(3), 0x10203040, 3);
+ * assertEquals(bytes, new Uint8Array([1, 2, 3, 4, 5]));
+ * ```
+ */
+export function mask(
+  bytes: Uint8Array,
+  maskingKey: number,
+  offset = 0,
+  start = 0,
+  end: number = bytes.length,
+): void {
+  // The key as it applies to the byte at `start`, and onwards from there.
+  let key = rotate(maskingKey, offset);
+  let at = start;
+  const length = end - start;
+  if (length >= WORDS32_FROM) {
+    const size = length >= WORDS64_FROM ? 8 : 4;
+    const head = -(bytes.byteOffset + start) & size - 1;
+    maskBytes(bytes, key, start, start + head);
+    key = rotate(key, head);
+    at += head;
+    const count = Math.floor((end - at) / size);
+    const word = (LITTLE_ENDIAN ? swap(key) : key) >>> 0;
+    const from = bytes.byteOffset + at;
+    if (size === 4) {
+      const words = new Uint32Array(bytes.buffer, from, count);
+      for (let i = 0; i < count; i++) words[i]! ^= word;
+    } else {
+      const words = new BigUint64Array(bytes.buffer, from, count);
+      const word64 = BigInt(word) << 32n | BigInt(word);
+      for (let i = 0; i < count; i++) words[i]! ^= word64;
+    }
+    at += count * size;
+  }
+  maskBytes(bytes, key, at, end);
+}
+
+function maskBytes(
+  bytes: Uint8Array,
+  key: number,
+  start: number,
+  end: number,
+): void {
+  let rest = key;
+  for (let i = start; i < end; i++) {
+    bytes[i]! ^= rest >>> 24;
+    rest = rest << 8 | rest >>> 24;
+  }
+}
+
+function rotate(key: number, offset: number): number {
+  // The low five bits of a shift count are all that counts: -8 is 24.
+  const bits = offset * 8;
+  return key << bits | key >>> -bits;
+}
+
+function swap(key: number): number {
+  return key << 24 | key << 8 & 0xff0000 | key >>> 8 & 0xff00 | key >>> 24;
+}
+
+/**
+ * Whether a close code may stand in a Close frame (RFC 6455 §7.4): those that
+ * §7.4.1 and the IANA registry define for the wire, and 3000 to 4999.
+ *
+ * @param code The code.
+ *
+ * @example
+ * ```ts
+ * import { isValidCloseCode } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isValidCloseCode(1000), true);
+ * assertEquals(isValidCloseCode(1006), false); // never on the wire
+ * ```
+ */
+export function isValidCloseCode(code: number): boolean {
+  if (!Number.isInteger(code)) return false;
+  if (code < 3000) {
+    return code >= 1000 && code <= 1014 && !(code >= 1004 && code <= 1006);
+  }
+  return code <= 4999;
+}
+
+/** What a Close frame says. */
+export interface ClosePayload {
+  /**
+   * The close code; {@linkcode CloseCode.NoStatusReceived} (1005) for a Close
+   * frame without one.
+   */
+  code: number;
+  /** The reason, for a log; empty if there was none. */
+  reason: string;
+}
+
+/**
+ * Encodes the payload of a Close frame (RFC 6455 §5.5.1).
+ *
+ * @param code The close code; left out, the payload is empty.
+ * @param reason Why, in at most 123 bytes of UTF-8.
+ * @throws {RangeError} If the code must not be sent, or the reason is too long.
+ * @throws {TypeError} If there is a reason but no code.
+ *
+ * @example
+ * ```ts
+ * import { encodeClosePayload } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(
+ *   encodeClosePayload(1001, "bye"),
+ *   new Uint8Array([0x03, 0xe9, 98, 121, 101]),
+ * );
+ * ```
+ */
+export function encodeClosePayload(
+  code?: number,
+  reason = "",
+): Uint8Array<ArrayBuffer> {
+  if (code === undefined) {
+    if (reason !== "") {
+      throw new TypeError(`A close reason needs a close code ("${reason}")`);
+    }
+    return new Uint8Array(0);
+  }
+  if (!isValidCloseCode(code)) {
+    throw new RangeError(`The close code must not be sent (${code})`);
+  }
+  const text = new TextEncoder().encode(reason);
+  if (text.length > MAX_CONTROL_PAYLOAD_LENGTH - 2) {
+    throw new RangeError(
+      `A close reason takes at most 123 bytes of UTF-8 (${text.length})`,
+    );
+  }
+  const payload = new Uint8Array(2 + text.length);
+  payload[0] = code >>> 8;
+  payload[1] = code;
+  payload.set(text, 2);
+  return payload;
+}
+
+const closeReasonDecoder = new TextDecoder("utf-8", {
+  fatal: true,
+  ignoreBOM: true,
+});
+
+/**
+ * Decodes the payload of a Close frame (RFC 6455 §5.5.1, §7.4).
+ *
+ * @param payload The payload, unmasked; not changed.
+ * @returns The code and the reason; 1005 and "" for an empty payload.
+ * @throws {ProtocolError} 1002 for a payload of one byte or a code that must
+ * not be sent, 1007 for a reason that is not UTF-8.
+ *
+ * @example
+ * ```ts
+ * import { decodeClosePayload } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(
+ *   decodeClosePayload(new Uint8Array([0x03, 0xe9, 98, 121, 101])),
+ *   { code: 1001, reason: "bye" },
+ * );
+ * ```
+ */
+export function decodeClosePayload(payload: Uint8Array): ClosePayload {
+  if (payload.length === 0) {
+    return { code: CloseCode.NoStatusReceived, reason: "" };
+  }
+  if (payload.length === 1) {
+    throw fault(
+      "invalid-close-payload",
+      `A Close frame carries no byte or at least two (1: 0x${
+        payload[0]!.toString(16).padStart(2, "0")
+      })`,
+    );
+  }
+  const code = payload[0]! << 8 | payload[1]!;
+  if (!isValidCloseCode(code)) {
+    throw fault(
+      "invalid-close-code",
+      `The close code must not be sent (${code})`,
+    );
+  }
+  try {
+    return { code, reason: closeReasonDecoder.decode(payload.subarray(2)) };
+  } catch (cause) {
+    throw new ProtocolError(
+      `The close reason is not valid UTF-8 (code ${code})`,
+      {
+        closeCode: CloseCode.InvalidFramePayloadData,
+        kind: "invalid-utf8",
+        cause,
+      },
+    );
+  }
+}
