@@ -518,9 +518,9 @@ export function decodeFrame(
   const begin = offset + header.byteLength;
   const end = begin + payloadLength;
   if (end > bytes.length) return undefined;
-  const payload = inPlace
-    ? bytes.subarray(begin, end)
-    : bytes.slice(begin, end);
+  const view = bytes.subarray(begin, end);
+  // Not slice(): that of Node's Buffer is a view, too.
+  const payload = inPlace ? view : new Uint8Array(view);
   if (maskingKey !== undefined) mask(payload, maskingKey);
   return {
     frame: { fin, reservedBits, opcode, maskingKey, payload },
@@ -581,16 +581,12 @@ export function encodeFrameHeaderInto(
 ): number {
   const { fin = true, reservedBits = 0, opcode, maskingKey } = header;
   const { payloadLength } = header;
-  if (!(opcode >= 0 && opcode <= 15)) throw outOfRange("opcode", opcode);
-  if (!(reservedBits >= 0 && reservedBits <= 7)) {
-    throw outOfRange("reservedBits", reservedBits);
+  checkRange("opcode", opcode, 0xf);
+  checkRange("reservedBits", reservedBits, 0b111);
+  if (maskingKey !== undefined) {
+    checkRange("maskingKey", maskingKey, 0xffffffff);
   }
-  if (
-    maskingKey !== undefined && !(maskingKey >= 0 && maskingKey < 2 ** 32)
-  ) throw outOfRange("maskingKey", maskingKey);
-  if (!(payloadLength >= 0 && payloadLength <= Number.MAX_SAFE_INTEGER)) {
-    throw outOfRange("payloadLength", payloadLength);
-  }
+  checkRange("payloadLength", payloadLength, Number.MAX_SAFE_INTEGER);
   const length = frameHeaderLength(payloadLength, maskingKey !== undefined);
   if (!(offset >= 0 && offset + length <= into.length)) {
     throw new RangeError(
@@ -615,8 +611,9 @@ export function encodeFrameHeaderInto(
   return length;
 }
 
-function outOfRange(field: string, value: number): RangeError {
-  return new RangeError(`The header's ${field} is out of range (${value})`);
+function checkRange(field: string, value: number, max: number): void {
+  if (Number.isInteger(value) && value >= 0 && value <= max) return;
+  throw new RangeError(`The header's ${field} is out of range (${value})`);
 }
 
 function writeUint32(into: Uint8Array, offset: number, value: number): number {
@@ -717,6 +714,7 @@ const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
  * stands, in bytes.
  * @param start Where in `bytes` to begin, in bytes.
  * @param end Where in `bytes` to stop, in bytes.
+ * @throws {RangeError} If `start` to `end` is not a range within `bytes`.
  *
  * @example
  * ```ts
@@ -738,6 +736,12 @@ export function mask(
   start = 0,
   end: number = bytes.length,
 ): void {
+  // The words below are laid over the buffer, which may reach beyond `bytes`.
+  if (!(start >= 0 && start <= end && end <= bytes.length)) {
+    throw new RangeError(
+      `The range to mask is not within the bytes (${start} to ${end} of ${bytes.length})`,
+    );
+  }
   // The key as it applies to the byte at `start`, and onwards from there.
   let key = rotate(maskingKey, offset);
   let at = start;
