@@ -1,0 +1,57 @@
+/** Bytes for tests: drawn as bits, written as hex digits, or made up. */
+
+/**
+ * Reads a drawing in the manner of RFC 6455 §5.2. Zeros and ones are bits,
+ * highest first; spaces, `|`, `+` and `-` are lines of the drawing; a line with
+ * anything else in it is a caption.
+ */
+export function bits(drawing: TemplateStringsArray): Uint8Array<ArrayBuffer> {
+  const drawn = String.raw(drawing).split("\n")
+    .filter((line) => /^[01 |+-]*$/.test(line))
+    .join("").replace(/[^01]/g, "");
+  return fromBits(drawn);
+}
+
+/** The bytes of a string of zeros and ones. */
+export function fromBits(text: string): Uint8Array<ArrayBuffer> {
+  if (text.length % 8 !== 0) {
+    throw new RangeError(`Bits must fill whole bytes (${text.length} bits)`);
+  }
+  const octets = text.match(/.{8}/g) ?? [];
+  return Uint8Array.from(octets, (octet) => parseInt(octet, 2));
+}
+
+/** The bytes as a string of zeros and ones. */
+export function toBits(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(2).padStart(8, "0"))
+    .join("");
+}
+
+/** Reads pairs of hex digits, spaces between them as one likes. */
+export function hex(digits: TemplateStringsArray): Uint8Array<ArrayBuffer> {
+  const text = String.raw(digits).replace(/\s/g, "");
+  if (!/^([0-9a-f]{2})*$/i.test(text)) {
+    throw new SyntaxError(`Bytes must be pairs of hex digits ("${text}")`);
+  }
+  return Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+}
+
+export function utf8(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text);
+}
+
+export function concat(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const total = parts.reduce((sum, part) => sum + part.length, 0);
+  const whole = new Uint8Array(total);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** So many bytes in which a shifted or repeated part shows. */
+export function pattern(length: number): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length }, (_, i) => i * 31 + (i >> 8) * 7 + 5);
+}

@@ -1,0 +1,50 @@
+/**
+ * Property tests, one seed for the whole run. A failure prints the seed;
+ * `SEED=<number> deno task test` repeats that run.
+ */
+import fc from "fast-check";
+
+export { fc };
+
+/** The seed of this run: the environment's `SEED` where it may be read. */
+export const seed: number = readSeed() ?? Math.trunc(Math.random() * 2 ** 31);
+
+function readSeed(): number | undefined {
+  const { process } = globalThis as {
+    process?: { env: Record<string, string | undefined> };
+  };
+  let text: string | undefined;
+  try {
+    text = process?.env["SEED"];
+  } catch {
+    return undefined; // not permitted
+  }
+  if (!text) return undefined;
+  const number = Number(text);
+  if (!Number.isInteger(number)) {
+    throw new TypeError(`SEED must be an integer ("${text}")`);
+  }
+  return number;
+}
+
+/**
+ * Registers a test that `holds` for any values that the arbitraries give. It
+ * fails by throwing.
+ */
+export function property<Values extends [unknown, ...unknown[]]>(
+  name: string,
+  arbitraries: { [Index in keyof Values]: fc.Arbitrary<Values[Index]> },
+  holds: (...values: Values) => void | Promise<void>,
+): void {
+  Deno.test(name, async () => {
+    const predicate = async (...values: Values) => await holds(...values);
+    try {
+      await fc.assert(fc.asyncProperty(...arbitraries, predicate), { seed });
+    } catch (error) {
+      if (error instanceof Error) {
+        error.message = `Repeat with SEED=${seed}\n${error.message}`;
+      }
+      throw error;
+    }
+  });
+}
