@@ -1,0 +1,68 @@
+import { quote } from "./_handshake_error.ts";
+import { isFieldValue, isToken } from "./_http_grammar.ts";
+
+/** What the handshake and the framing of HTTP themselves say. */
+const RESERVED: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "host",
+  "keep-alive",
+  "sec-websocket-accept",
+  "sec-websocket-extensions",
+  "sec-websocket-key",
+  "sec-websocket-protocol",
+  "sec-websocket-version",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/**
+ * Field lines of the caller's, none of which may speak for the handshake.
+ *
+ * @throws {TypeError} If one does, or is malformed.
+ */
+export function fieldLines(init: HeadersInit | undefined): string {
+  let lines = "";
+  for (const [name = "", value] of fieldEntries(init)) {
+    if (RESERVED.has(name.toLowerCase())) {
+      throw new TypeError(
+        `Header belongs to the handshake itself, got ${quote(name)}`,
+      );
+    }
+    lines += fieldLine(name, value);
+  }
+  return lines;
+}
+
+function fieldEntries(init: HeadersInit | undefined): Iterable<string[]> {
+  if (init === undefined) return [];
+  return Symbol.iterator in init ? init : Object.entries(init);
+}
+
+/**
+ * One field line. Not by way of `Headers`, which would trim a CR or LF at the
+ * end: an attempt to inject is to be seen.
+ *
+ * @throws {TypeError} If the name is no token or the value no field value.
+ */
+export function fieldLine(name: string, value: string | undefined): string {
+  const text = String(value);
+  if (!isToken(name)) {
+    throw new TypeError(`Header name must be a token, got ${quote(name)}`);
+  }
+  if (!isFieldValue(text)) {
+    throw new TypeError(
+      `Header ${name} has a value that is not allowed, got ${quote(text)}`,
+    );
+  }
+  return `${name}: ${text}\r\n`;
+}
+
+/** The bytes of a text of ISO-8859-1 characters. */
+export function encodeLatin1(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}

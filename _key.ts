@@ -1,0 +1,64 @@
+import { encodeBase64 } from "@std/encoding/base64";
+import { encodeLatin1 } from "./_field_lines.ts";
+import { sha1 } from "./_sha1.ts";
+
+/** RFC 6455 §4.2.2, step 5.4: what is appended to the key. */
+const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/** 16 bytes in base64: the last digit has four bits to spare, which are 0. */
+export const KEY = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
+
+// Node 20 lacks ArrayBuffer.prototype.transfer, which @std/encoding needs.
+/** Base64 with padding (RFC 4648 §4). */
+export const toBase64: (bytes: Uint8Array) => string =
+  "transfer" in ArrayBuffer.prototype
+    ? encodeBase64
+    : (bytes) => btoa(String.fromCharCode(...bytes));
+
+// A key is 24 characters; encoding it in front of the GUID saves an allocation.
+const keyAndGuid = encodeLatin1(" ".repeat(24) + GUID);
+const ENCODER = new TextEncoder();
+
+/**
+ * The value of `Sec-WebSocket-Accept` for a key (RFC 6455 §4.2.2): the SHA-1
+ * of the key and a GUID, in base64.
+ *
+ * @example Usage
+ * ```ts
+ * import { acceptKey } from "@sansio/websocket/handshake";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(
+ *   acceptKey("dGhlIHNhbXBsZSBub25jZQ=="),
+ *   "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+ * );
+ * ```
+ *
+ * @param key The value of `Sec-WebSocket-Key`; it is not judged.
+ * @returns The accept key, 28 characters.
+ * @throws {Error} If the platform has no synchronous SHA-1: neither can it
+ * compile WebAssembly nor has it `node:crypto`.
+ */
+export function acceptKey(key: string): string {
+  if (!KEY.test(key)) return toBase64(sha1(ENCODER.encode(key + GUID)));
+  ENCODER.encodeInto(key, keyAndGuid);
+  return toBase64(sha1(keyAndGuid));
+}
+
+/**
+ * A fresh value for `Sec-WebSocket-Key`: 16 bytes of the platform's strong
+ * random source, in base64 (RFC 6455 §4.1, item 7).
+ *
+ * @example Usage
+ * ```ts
+ * import { generateKey } from "@sansio/websocket/handshake";
+ * import { assertNotEquals } from "@std/assert";
+ *
+ * assertNotEquals(generateKey(), generateKey());
+ * ```
+ *
+ * @returns The key, 24 characters.
+ */
+export function generateKey(): string {
+  return toBase64(crypto.getRandomValues(new Uint8Array(16)));
+}

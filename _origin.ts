@@ -1,0 +1,103 @@
+import { quote } from "./_handshake_error.ts";
+import { isAuthority } from "./_http_head.ts";
+
+/**
+ * Whether a page of this origin may open a WebSocket to us.
+ *
+ * **Cross-site WebSocket hijacking.** A browser lets *any* page open a
+ * WebSocket to *any* server, and sends along the cookies that the server has
+ * set (unless `SameSite` holds them back): neither the same-origin policy nor
+ * CORS applies. A server that trusts cookies, or an address in a private
+ * network, and does not check `Origin`, lets every page that a user visits
+ * speak for that user. `Origin` is the one thing that such a page cannot forge
+ * (RFC 6455 §§4.2.2, 10.2). So check it before accepting, and answer others
+ * with 403.
+ *
+ * A request without `Origin` is allowed, since browsers always send one and
+ * other programs could send any: `Origin` protects users of browsers, it does
+ * not authenticate anybody. The opaque origin `null`, which sandboxed frames
+ * and local files have, is allowed only if listed as `"null"` or by `"*"`.
+ *
+ * @example Pages of our own, and of one other site
+ * ```ts
+ * import { originAllowed } from "@sansio/websocket/handshake";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * const allowed = ["https://app.example.org"];
+ * assert(originAllowed("https://example.com", allowed, "example.com"));
+ * assert(originAllowed("https://app.example.org", allowed, "example.com"));
+ * assertFalse(originAllowed("https://evil.example", allowed, "example.com"));
+ * ```
+ *
+ * @param origin The value of `Origin`, or `undefined` if there is none.
+ * @param allowList The origins that are allowed: exact ones such as
+ * `https://example.com`, all hosts below one as in `https://*.example.com`,
+ * or `*` for any, which is safe only where no cookie and no address counts.
+ * @param host The host that the request is for. If given, pages of the same
+ * host and port are allowed. A host name of the attacker's that points to our
+ * address passes too (DNS rebinding): where the network is trusted, leave it
+ * out and list the origins.
+ * @returns Whether the origin is allowed.
+ * @throws {TypeError} If an entry of the list is not an origin.
+ */
+export function originAllowed(
+  origin: string | null | undefined,
+  allowList: readonly string[],
+  host?: string,
+): boolean {
+  const rules = allowList.map(parseRule);
+  if (origin === undefined || origin === null) return true;
+  if (allowList.includes("*")) return true;
+  if (origin === "null") return allowList.includes("null");
+  const asked = parseOrigin(origin);
+  if (asked === undefined) return false;
+  if (host !== undefined && isSameHost(asked, host)) return true;
+  return rules.some((rule) => rule?.(asked) ?? false);
+}
+
+interface Origin {
+  readonly scheme: string;
+  readonly host: string;
+}
+
+/** RFC 6454 §6: scheme, host, and the port unless it is the default. */
+function parseOrigin(text: string): Origin | undefined {
+  const match = /^([a-z][a-z0-9+.-]*):\/\/([^/?#@\\\s]+)$/i.exec(text);
+  if (match === null) return undefined;
+  const [, scheme = "", host = ""] = match;
+  return parseHost(scheme.toLowerCase(), host);
+}
+
+function parseHost(scheme: string, host: string): Origin | undefined {
+  if (!isAuthority(host)) return undefined;
+  // Schemes of browser extensions have no ports and are compared as they are.
+  if (scheme !== "http" && scheme !== "https") return { scheme, host };
+  try {
+    return { scheme, host: new URL(`${scheme}://${host}`).host };
+  } catch {
+    return undefined;
+  }
+}
+
+/** `Host` has no scheme: its default port is taken to be the page's own. */
+function isSameHost(origin: Origin, host: string): boolean {
+  return parseHost(origin.scheme, host)?.host === origin.host;
+}
+
+function parseRule(entry: string): ((origin: Origin) => boolean) | undefined {
+  if (entry === "*" || entry === "null") return undefined;
+  const [, scheme, below] = /^([^:]+:\/\/)\*\.(.*)$/.exec(entry) ?? [];
+  const rule = parseOrigin(
+    scheme === undefined ? entry : `${scheme}${below}`,
+  );
+  if (rule === undefined) {
+    throw new TypeError(
+      `Allowed origin must be an origin, got ${quote(entry)}`,
+    );
+  }
+  return (origin) =>
+    origin.scheme === rule.scheme &&
+    (scheme === undefined
+      ? origin.host === rule.host
+      : origin.host.endsWith(`.${rule.host}`));
+}

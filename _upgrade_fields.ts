@@ -1,0 +1,78 @@
+import {
+  type ExtensionElement,
+  formatExtensions,
+  parseExtensions,
+} from "./_extension_list.ts";
+import {
+  type HandshakeError,
+  type HandshakeErrorKind,
+  quote,
+} from "./_handshake_error.ts";
+import { listElements } from "./_http_grammar.ts";
+import type { FieldLookup } from "./_http_head.ts";
+
+/** What a client offers in its request, and a server answers. */
+export interface UpgradeOffer {
+  /** `Sec-WebSocket-Key`: 16 random bytes in base64. */
+  readonly key: string;
+  /** The subprotocols, in the client's order of preference. */
+  readonly protocols: readonly string[];
+  /** The extensions, in the client's order of preference. */
+  readonly extensions: readonly ExtensionElement[];
+}
+
+/** Whether a list of tokens has the one, which is in lower case (§4.2.1). */
+export function hasElement(value: string | null, token: string): boolean {
+  if (value === null) return false;
+  if (value.length === token.length) return value.toLowerCase() === token;
+  return listElements(value).some((element) => element.toLowerCase() === token);
+}
+
+/** `Upgrade` and `Connection`, which both sides send. */
+export function checkUpgradeFields(
+  fields: FieldLookup,
+  fail: (message: string, kind: HandshakeErrorKind) => HandshakeError,
+): void {
+  const upgrade = fields.get("upgrade");
+  if (!hasElement(upgrade, "websocket")) {
+    throw fail(`Upgrade must name websocket, ${got(upgrade)}`, "upgrade");
+  }
+  const connection = fields.get("connection");
+  if (!hasElement(connection, "upgrade")) {
+    throw fail(
+      `Connection must name Upgrade, ${got(connection)}`,
+      "connection",
+    );
+  }
+}
+
+/** What stands there instead, for a message. */
+export function got(value: string | null): string {
+  return value === null ? "but it is missing" : `got ${quote(value)}`;
+}
+
+/**
+ * The extensions of an option.
+ *
+ * @throws {TypeError} If a text does not follow the grammar.
+ */
+export function extensionList(
+  extensions: string | readonly ExtensionElement[] | undefined,
+): readonly ExtensionElement[] {
+  if (typeof extensions !== "string") return extensions ?? [];
+  try {
+    return extensions === "" ? [] : parseExtensions(extensions);
+  } catch (cause) {
+    throw new TypeError(
+      `Extensions must follow the grammar, got ${quote(extensions)}`,
+      { cause },
+    );
+  }
+}
+
+/** The field line of `Sec-WebSocket-Extensions`, if there are any. */
+export function extensionLine(extensions: readonly ExtensionElement[]): string {
+  return extensions.length === 0
+    ? ""
+    : `Sec-WebSocket-Extensions: ${formatExtensions(extensions)}\r\n`;
+}

@@ -1,0 +1,518 @@
+/**
+ * The opening handshake of RFC 6455 §4 for both roles, as pure and synchronous
+ * functions: bytes to request and response, and back.
+ *
+ * A server parses the bytes that it has ({@linkcode parseRequestHead}), serves
+ * a page if they are no upgrade ({@linkcode isUpgrade}), and otherwise judges
+ * the request ({@linkcode readUpgrade}) and answers it
+ * ({@linkcode acceptUpgrade}, {@linkcode rejectUpgrade}). A client builds a
+ * request ({@linkcode buildUpgradeRequest}) and checks the answer
+ * ({@linkcode parseResponseHead}, {@linkcode verifyUpgradeResponse}).
+ *
+ * Whatever the peer does wrong is a {@linkcode HandshakeError}; wrong arguments
+ * are a `TypeError`, a `RangeError` or a `SyntaxError`.
+ *
+ * @example Both sides of a handshake
+ * ```ts
+ * import {
+ *   acceptUpgrade,
+ *   buildUpgradeRequest,
+ *   parseRequestHead,
+ *   parseResponseHead,
+ *   readUpgrade,
+ *   selectProtocol,
+ *   verifyUpgradeResponse,
+ * } from "@sansio/websocket/handshake";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const sent = buildUpgradeRequest("ws://example.com/chat", {
+ *   protocols: ["chat.v2", "chat.v1"],
+ * });
+ *
+ * // On the server. `undefined` would mean: more bytes are needed.
+ * const request = readUpgrade(parseRequestHead(sent.bytes)!);
+ * const answer = acceptUpgrade(request, {
+ *   protocol: selectProtocol(request.protocols, ["chat.v1"]),
+ * });
+ *
+ * // On the client.
+ * const negotiated = verifyUpgradeResponse(parseResponseHead(answer)!, sent);
+ * assertEquals(negotiated.protocol, "chat.v1");
+ * ```
+ *
+ * @module
+ */
+
+import { type ExtensionElement, parseExtensions } from "./_extension_list.ts";
+import { encodeLatin1, fieldLine, fieldLines } from "./_field_lines.ts";
+import {
+  HandshakeError,
+  type HandshakeErrorKind,
+  quote,
+} from "./_handshake_error.ts";
+import { isToken, listElements } from "./_http_grammar.ts";
+import { type FieldLookup, isAuthority, lookupFields } from "./_http_head.ts";
+import { acceptKey, KEY } from "./_key.ts";
+import {
+  checkUpgradeFields,
+  extensionLine,
+  extensionList,
+  got,
+  hasElement,
+  type UpgradeOffer,
+} from "./_upgrade_fields.ts";
+
+export {
+  buildUpgradeRequest,
+  type BuiltUpgradeRequest,
+  type Negotiated,
+  type UpgradeRequestOptions,
+  verifyUpgradeResponse,
+} from "./_client_handshake.ts";
+export {
+  type ExtensionElement,
+  type ExtensionParameter,
+  formatExtensions,
+  parseExtensions,
+} from "./_extension_list.ts";
+export {
+  HandshakeError,
+  type HandshakeErrorKind,
+  type HandshakeErrorOptions,
+} from "./_handshake_error.ts";
+export {
+  type ParseHeadOptions,
+  parseRequestHead,
+  parseResponseHead,
+  type RequestHead,
+  type ResponseHead,
+} from "./_http_head.ts";
+export { acceptKey, generateKey } from "./_key.ts";
+export { originAllowed } from "./_origin.ts";
+export { type UpgradeOffer } from "./_upgrade_fields.ts";
+
+const ENCODER = new TextEncoder();
+
+/** What a request for an upgrade has to show: a WHATWG `Request` does. */
+export interface UpgradeHead {
+  /** The method. */
+  readonly method: string;
+  /** The header fields. */
+  readonly headers: Headers;
+  /**
+   * The HTTP version, judged where it is known.
+   *
+   * @default {undefined} (1.1)
+   */
+  readonly version?: string;
+  /**
+   * The request target in origin-form or absolute-form.
+   *
+   * @default {undefined} (that of `url`, or `/`)
+   */
+  readonly target?: string;
+  /**
+   * The absolute URL, as a WHATWG `Request` has it. It stands in for a missing
+   * `Host` or `target`.
+   *
+   * @default {undefined} (none)
+   */
+  readonly url?: string;
+}
+
+/** A request for an upgrade that follows RFC 6455 §4.2.1. */
+export interface UpgradeRequest extends UpgradeOffer {
+  /**
+   * `Origin`: the page that opened the connection. Only browsers tell it; see
+   * {@linkcode originAllowed} for what must be done with it.
+   */
+  readonly origin: string | undefined;
+  /** The host, with the port unless it is the default, that was asked for. */
+  readonly host: string;
+  /** Path and query of the request target, beginning with `/`. */
+  readonly target: string;
+  /** All header fields, those of the handshake included. */
+  readonly headers: Headers;
+}
+
+/** Options of {@linkcode acceptUpgrade}. */
+export interface AcceptUpgradeOptions {
+  /**
+   * The subprotocol to speak, one of those offered.
+   *
+   * @default {undefined} (none)
+   */
+  protocol?: string | undefined;
+  /**
+   * The extensions to use, among those offered: as a list, or as the value of
+   * the header.
+   *
+   * @default {undefined} (none)
+   */
+  extensions?: string | readonly ExtensionElement[] | undefined;
+  /**
+   * Further header fields, such as `Set-Cookie`. Those of the handshake itself
+   * cannot be given.
+   *
+   * @default {undefined} (none)
+   */
+  headers?: HeadersInit | undefined;
+}
+
+/**
+ * Whether a request asks for WebSocket, rightly or wrongly: `Upgrade` names
+ * `websocket`. If so, give it to {@linkcode readUpgrade}, which says what may
+ * be wrong; if not, serve it a page.
+ *
+ * @example Usage
+ * ```ts
+ * import { isUpgrade } from "@sansio/websocket/handshake";
+ * import { assertFalse } from "@std/assert";
+ *
+ * assertFalse(isUpgrade({ method: "GET", headers: new Headers() }));
+ * ```
+ *
+ * @param head The head of the request.
+ * @returns Whether it asks for WebSocket.
+ */
+export function isUpgrade(head: UpgradeHead): boolean {
+  return hasElement(lookupFields(head).get("upgrade"), "websocket");
+}
+
+class ReadUpgradeRequest implements UpgradeRequest {
+  readonly #head: UpgradeHead;
+  readonly key: string;
+  readonly protocols: readonly string[];
+  readonly extensions: readonly ExtensionElement[];
+  readonly origin: string | undefined;
+  readonly host: string;
+  readonly target: string;
+
+  constructor(head: UpgradeHead, fields: FieldLookup) {
+    const place = readPlace(head, fields);
+    checkUpgradeFields(fields, (message, kind) => fail(message, kind));
+    checkNoBody(fields);
+    checkVersion(fields.get("sec-websocket-version"));
+    this.#head = head;
+    this.key = readKey(fields.get("sec-websocket-key"));
+    this.protocols = readProtocols(fields.get("sec-websocket-protocol"));
+    const extensions = fields.get("sec-websocket-extensions");
+    this.extensions = extensions === null ? [] : parseExtensions(extensions);
+    this.origin = fields.get("origin") ?? undefined;
+    this.host = place.host;
+    this.target = place.target;
+  }
+
+  get headers(): Headers {
+    return this.#head.headers;
+  }
+}
+
+/**
+ * Judges a request for an upgrade by RFC 6455 §4.2.1, and reads what it offers.
+ *
+ * The request may come from {@linkcode parseRequestHead}, or from anywhere else
+ * that has a method and `Headers`, such as a WHATWG `Request`. `Origin` is read
+ * but not judged: that is for {@linkcode originAllowed}.
+ *
+ * @example Usage
+ * ```ts
+ * import { readUpgrade } from "@sansio/websocket/handshake";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const request = readUpgrade({
+ *   method: "GET",
+ *   headers: new Headers({
+ *     "Host": "example.com",
+ *     "Upgrade": "websocket",
+ *     "Connection": "keep-alive, Upgrade",
+ *     "Sec-WebSocket-Version": "13",
+ *     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+ *     "Sec-WebSocket-Protocol": "chat, superchat",
+ *   }),
+ * });
+ * assertEquals(request.protocols, ["chat", "superchat"]);
+ * ```
+ *
+ * @param head The head of the request.
+ * @returns What the client offers.
+ * @throws {HandshakeError} If the request does not follow RFC 6455; its status
+ * is 400, 405, 426 or 505.
+ */
+export function readUpgrade(head: UpgradeHead): UpgradeRequest {
+  if (head.version !== undefined && !/^1\.[1-9]$/.test(head.version)) {
+    throw new HandshakeError(
+      `HTTP version must be 1.1 or later, got ${quote(head.version)}`,
+      { status: 505, kind: "http-version" },
+    );
+  }
+  if (head.method !== "GET") {
+    throw new HandshakeError(`Method must be GET, got ${quote(head.method)}`, {
+      status: 405,
+      kind: "method",
+      headers: { Allow: "GET" },
+    });
+  }
+  return new ReadUpgradeRequest(head, lookupFields(head));
+}
+
+function fail(message: string, kind: HandshakeErrorKind): HandshakeError {
+  // RFC 9110 §15.5.22 wants Upgrade in a 426, RFC 6455 §4.4 the version.
+  const headers = { "Upgrade": "websocket", "Sec-WebSocket-Version": "13" };
+  return kind === "upgrade" || kind === "version"
+    ? new HandshakeError(message, { status: 426, kind, headers })
+    : new HandshakeError(message, { status: 400, kind });
+}
+
+/** Host and target; those of an absolute-form go first (RFC 9112 §3.2.2). */
+function readPlace(
+  head: UpgradeHead,
+  fields: FieldLookup,
+): { host: string; target: string } {
+  let host = fields.get("host");
+  let target = head.target ?? head.url ?? "/";
+  if (!target.startsWith("/")) {
+    const match = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)([^#]*)/i.exec(target);
+    if (match === null) {
+      throw fail(`Request target has no path, got ${quote(target)}`, "target");
+    }
+    const [, authority = "", path = ""] = match;
+    host = head.target === undefined ? host ?? authority : authority;
+    target = path.startsWith("/") ? path : `/${path}`;
+  }
+  if (host === null || !isAuthority(host)) {
+    throw fail(
+      host === null
+        ? "Host is missing"
+        : `Host must be one host and port, got ${quote(host)}`,
+      "host",
+    );
+  }
+  return { host, target };
+}
+
+/** What we would take for frames, a proxy could take for a body, or reverse. */
+function checkNoBody(fields: FieldLookup): void {
+  const length = fields.get("content-length");
+  if (length !== null && !/^0+$/.test(length)) {
+    throw fail(
+      `Content-Length is not allowed in an upgrade, got ${quote(length)}`,
+      "body",
+    );
+  }
+  const encoding = fields.get("transfer-encoding");
+  if (encoding !== null) {
+    throw fail(
+      `Transfer-Encoding is not allowed in an upgrade, got ${quote(encoding)}`,
+      "body",
+    );
+  }
+}
+
+/** RFC 6455 §4.4: the answer names our version, whatever was asked for. */
+function checkVersion(version: string | null): void {
+  if (version === "13") return;
+  throw fail(`Sec-WebSocket-Version must be 13, ${got(version)}`, "version");
+}
+
+function readKey(key: string | null): string {
+  if (key !== null && KEY.test(key)) return key;
+  throw fail(
+    `Sec-WebSocket-Key must be 16 bytes in base64, once, ${got(key)}`,
+    "key",
+  );
+}
+
+/** RFC 6455 §4.1, item 10: tokens, each at most once. */
+function readProtocols(value: string | null): readonly string[] {
+  if (value === null) return [];
+  const protocols = listElements(value);
+  if (
+    protocols.length === 0 || !protocols.every(isToken) ||
+    new Set(protocols).size < protocols.length
+  ) {
+    throw fail(
+      `Sec-WebSocket-Protocol must be different tokens, got ${quote(value)}`,
+      "protocol",
+    );
+  }
+  return protocols;
+}
+
+/**
+ * The subprotocol to speak: the first one offered that is supported.
+ *
+ * So the client's order of preference decides (RFC 6455 §4.1, item 10); for the
+ * server's, exchange the arguments.
+ *
+ * @example Usage
+ * ```ts
+ * import { selectProtocol } from "@sansio/websocket/handshake";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(selectProtocol(["soap", "wamp"], ["wamp", "mqtt"]), "wamp");
+ * assertEquals(selectProtocol(["soap"], ["wamp", "mqtt"]), undefined);
+ * ```
+ *
+ * @param offered The subprotocols of the client, the preferred one first.
+ * @param supported Those of the server.
+ * @returns One of both, or `undefined`: speak none, or refuse the request.
+ */
+export function selectProtocol(
+  offered: readonly string[],
+  supported: readonly string[],
+): string | undefined {
+  return offered.find((protocol) => supported.includes(protocol));
+}
+
+const ACCEPTED = "HTTP/1.1 101 Switching Protocols\r\n" +
+  "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
+
+/**
+ * The answer 101 to a request for an upgrade (RFC 6455 §4.2.2). Frames may
+ * follow its bytes at once.
+ *
+ * @example Usage
+ * ```ts
+ * import { acceptUpgrade } from "@sansio/websocket/handshake";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * const offer = {
+ *   key: "dGhlIHNhbXBsZSBub25jZQ==",
+ *   protocols: ["chat"],
+ *   extensions: [],
+ * };
+ * const bytes = acceptUpgrade(offer, {
+ *   protocol: "chat",
+ *   headers: { "Set-Cookie": "seen=1; HttpOnly" },
+ * });
+ * assertStringIncludes(
+ *   new TextDecoder().decode(bytes),
+ *   "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
+ * );
+ * ```
+ *
+ * @param request What {@linkcode readUpgrade} read.
+ * @param options What to choose of the offer, and further header fields.
+ * @returns The bytes to send.
+ * @throws {RangeError} If the subprotocol or an extension was not offered.
+ * @throws {TypeError} If a header field is malformed, contains CR or LF, or
+ * belongs to the handshake itself.
+ */
+export function acceptUpgrade(
+  request: UpgradeOffer,
+  options: AcceptUpgradeOptions = {},
+): Uint8Array<ArrayBuffer> {
+  const { protocol, headers } = options;
+  let text = `${ACCEPTED}${acceptKey(request.key)}\r\n`;
+  if (protocol !== undefined) {
+    if (!request.protocols.includes(protocol) || !isToken(protocol)) {
+      throw new RangeError(
+        `Subprotocol must be one that was offered, got ${quote(protocol)}`,
+      );
+    }
+    text += `Sec-WebSocket-Protocol: ${protocol}\r\n`;
+  }
+  const extensions = extensionList(options.extensions);
+  for (const { name } of extensions) {
+    if (!request.extensions.some((offered) => offered.name === name)) {
+      throw new RangeError(
+        `Extension must be one that was offered, got ${quote(name)}`,
+      );
+    }
+  }
+  return encodeLatin1(
+    `${text}${extensionLine(extensions)}${fieldLines(headers)}\r\n`,
+  );
+}
+
+/** Reason phrases for what a server may want to refuse with (RFC 9110 §15). */
+const REASONS: ReadonlyMap<number, string> = new Map([
+  [400, "Bad Request"],
+  [401, "Unauthorized"],
+  [403, "Forbidden"],
+  [404, "Not Found"],
+  [405, "Method Not Allowed"],
+  [408, "Request Timeout"],
+  [409, "Conflict"],
+  [410, "Gone"],
+  [413, "Content Too Large"],
+  [414, "URI Too Long"],
+  [421, "Misdirected Request"],
+  [426, "Upgrade Required"],
+  [429, "Too Many Requests"],
+  [431, "Request Header Fields Too Large"],
+  [500, "Internal Server Error"],
+  [501, "Not Implemented"],
+  [502, "Bad Gateway"],
+  [503, "Service Unavailable"],
+  [504, "Gateway Timeout"],
+  [505, "HTTP Version Not Supported"],
+]);
+
+/**
+ * The answer to a request that is refused: the status and the header fields of
+ * the error, and its message as plain text. Close the connection behind it.
+ *
+ * A client's error, passed on by a relay, becomes 502 (Bad Gateway) without the
+ * other server's header fields.
+ *
+ * @example Usage
+ * ```ts
+ * import {
+ *   HandshakeError,
+ *   parseRequestHead,
+ *   rejectUpgrade,
+ * } from "@sansio/websocket/handshake";
+ * import { assert, assertStringIncludes } from "@std/assert";
+ *
+ * try {
+ *   parseRequestHead(new TextEncoder().encode("GET /\n\n"));
+ * } catch (error) {
+ *   assert(error instanceof HandshakeError);
+ *   const answer = new TextDecoder().decode(rejectUpgrade(error));
+ *   assertStringIncludes(answer, "HTTP/1.1 400 Bad Request\r\n");
+ * }
+ * ```
+ *
+ * @param error What is wrong with the request.
+ * @returns The bytes to send.
+ */
+export function rejectUpgrade(error: HandshakeError): Uint8Array<ArrayBuffer> {
+  const isOurs = error.status >= 400 && error.kind !== "status";
+  const status = isOurs ? error.status : 502;
+  const message = error.message.replace(/[^\x20-\x7e\xa0-\uffff]/g, "\ufffd");
+  const body = ENCODER.encode(`${message}\n`);
+  let text = `HTTP/1.1 ${status} ${REASONS.get(status) ?? ""}\r\n`;
+  // RFC 9110 §7.8: who sends Upgrade also names it in Connection.
+  const upgrade = isOurs ? error.headers.get("Upgrade") : null;
+  text += upgrade === null
+    ? "Connection: close\r\n"
+    : `Connection: close, Upgrade\r\nUpgrade: ${upgrade}\r\n`;
+  text += "Content-Type: text/plain; charset=utf-8\r\n" +
+    "X-Content-Type-Options: nosniff\r\n" +
+    `Content-Length: ${body.length}\r\n`;
+  if (isOurs) {
+    for (const [name, value] of error.headers) {
+      if (!ANSWERED.has(name)) text += fieldLine(name, value);
+    }
+  }
+  const head = encodeLatin1(`${text}\r\n`);
+  const bytes = new Uint8Array(head.length + body.length);
+  bytes.set(head);
+  bytes.set(body, head.length);
+  return bytes;
+}
+
+/** The header fields that an answer has already. */
+const ANSWERED: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "content-type",
+  "keep-alive",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+  "x-content-type-options",
+]);
