@@ -96,7 +96,7 @@ export class HandshakeError extends Error {
    *
    * @param message What is wrong; {@linkcode rejectUpgrade} tells it the peer.
    * @param options The status, the kind and the header fields.
-   * @throws {RangeError} If the status is neither 0 nor from 100 to 599.
+   * @throws {RangeError} If the status is neither 0 nor from 100 to 999.
    * @throws {TypeError} If a header field has a name or value that is not one.
    */
   constructor(message: string, options: HandshakeErrorOptions = {}) {
@@ -107,9 +107,9 @@ export class HandshakeError extends Error {
     const { status = 400, kind = "rejected" } = options;
     if (
       status !== 0 &&
-      !(Number.isInteger(status) && status >= 100 && status <= 599)
+      !(Number.isInteger(status) && status >= 100 && status <= 999)
     ) {
-      throw new RangeError(`Status must be from 100 to 599, got [${status}]`);
+      throw new RangeError(`Status must be from 100 to 999, got [${status}]`);
     }
     this.kind = kind;
     this.status = status;

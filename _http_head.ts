@@ -38,7 +38,7 @@ export interface RequestHead {
 
 /** The head of an HTTP/1.x response (RFC 9112 §4). */
 export interface ResponseHead {
-  /** The status code, from 100 to 599. */
+  /** The status code, from 100 to 999; above 599 it has no meaning. */
   readonly status: number;
   /** The reason phrase, which may be empty. */
   readonly statusText: string;
@@ -408,7 +408,7 @@ function scanStatusLine(bytes: Uint8Array, end: number): number {
     if (i >= end) return -1;
     const byte = bytes[i]!;
     const isDigit = byte >= 0x30 && byte <= 0x39;
-    if (!isDigit || (i === first && (byte < 0x31 || byte > 0x35))) {
+    if (!isDigit || (i === first && byte === 0x30)) {
       throw malformed(
         `Malformed status line: found ${found(byte)} in the status`,
         0,

@@ -45,14 +45,19 @@ export function originAllowed(
   allowList: readonly string[],
   host?: string,
 ): boolean {
-  const rules = allowList.map(parseRule);
+  allowList.forEach(checkEntry);
   if (origin === undefined || origin === null) return true;
-  if (allowList.includes("*")) return true;
-  if (origin === "null") return allowList.includes("null");
+  if (allowList.includes("*") || allowList.includes(origin)) return true;
+  if (origin === `https://${host}` || origin === `http://${host}`) return true;
   const asked = parseOrigin(origin);
   if (asked === undefined) return false;
-  if (host !== undefined && isSameHost(asked, host)) return true;
-  return rules.some((rule) => rule?.(asked) ?? false);
+  // `Host` has no scheme: its default port is taken to be the page's own.
+  if (
+    host !== undefined && parseHost(asked.scheme, host)?.host === asked.host
+  ) {
+    return true;
+  }
+  return allowList.some((entry) => matches(asked, entry));
 }
 
 interface Origin {
@@ -79,25 +84,18 @@ function parseHost(scheme: string, host: string): Origin | undefined {
   }
 }
 
-/** `Host` has no scheme: its default port is taken to be the page's own. */
-function isSameHost(origin: Origin, host: string): boolean {
-  return parseHost(origin.scheme, host)?.host === origin.host;
+const ENTRY = /^(?:\*|null|[a-z][a-z0-9+.-]*:\/\/(?:\*\.)?[^/?#@*\\\s]+)$/i;
+
+function checkEntry(entry: string): void {
+  if (ENTRY.test(entry)) return;
+  throw new TypeError(`Allowed origin must be an origin, got ${quote(entry)}`);
 }
 
-function parseRule(entry: string): ((origin: Origin) => boolean) | undefined {
-  if (entry === "*" || entry === "null") return undefined;
-  const [, scheme, below] = /^([^:]+:\/\/)\*\.(.*)$/.exec(entry) ?? [];
-  const rule = parseOrigin(
-    scheme === undefined ? entry : `${scheme}${below}`,
-  );
-  if (rule === undefined) {
-    throw new TypeError(
-      `Allowed origin must be an origin, got ${quote(entry)}`,
-    );
-  }
-  return (origin) =>
-    origin.scheme === rule.scheme &&
-    (scheme === undefined
-      ? origin.host === rule.host
-      : origin.host.endsWith(`.${rule.host}`));
+function matches(origin: Origin, entry: string): boolean {
+  const isWildcard = entry.includes("://*.");
+  const rule = parseOrigin(isWildcard ? entry.replace("*.", "") : entry);
+  if (rule === undefined || rule.scheme !== origin.scheme) return false;
+  return isWildcard
+    ? origin.host.endsWith(`.${rule.host}`)
+    : origin.host === rule.host;
 }

@@ -1,0 +1,322 @@
+/**
+ * The message that is being received: fragments joined, limits kept, text
+ * checked as it arrives.
+ *
+ * @module
+ */
+
+import { CloseCode, mask, ProtocolError } from "./frame.ts";
+import type { NegotiatedExtension } from "./extension.ts";
+import type { BinaryMessage, MessageChunk, TextMessage } from "./protocol.ts";
+import { decodeUtf8, Utf8Validator } from "./_utf8.ts";
+
+// How much memory a header's announcement alone can make this side reserve, in
+// bytes. Up to here a message is received without being moved.
+const RESERVED_AHEAD = 1024 * 1024;
+
+/** What a message may be. */
+export interface IncomingMessageLimits {
+  /** The largest message, in bytes. */
+  maxMessageSize: number;
+  /** How many frames a message may be made of. */
+  maxFragments: number;
+}
+
+/** A part of a frame's payload as it was received. */
+export interface PayloadPart {
+  /** Where the part is. */
+  bytes: Uint8Array<ArrayBuffer>;
+  /** Where the part begins, in bytes. */
+  start: number;
+  /** Where it ends, in bytes. */
+  end: number;
+  /** The frame's masking key, if it has one. */
+  maskingKey: number | undefined;
+  /** Where the part stands in the frame's payload, in bytes. */
+  offset: number;
+  /** Whether the message ends with this part. */
+  fin: boolean;
+}
+
+/** The error for a message above the limit. */
+export function messageTooBig(
+  maxMessageSize: number,
+  size: number,
+): ProtocolError {
+  return new ProtocolError(
+    `The message is larger than ${maxMessageSize} bytes (at least ${size})`,
+    { closeCode: CloseCode.MessageTooBig, kind: "message-too-big" },
+  );
+}
+
+/** The error for text that is not UTF-8. */
+export function invalidUtf8(where: string): ProtocolError {
+  return new ProtocolError(`The text is not valid UTF-8 (${where})`, {
+    closeCode: CloseCode.InvalidFramePayloadData,
+    kind: "invalid-utf8",
+  });
+}
+
+/** Takes one message after the other, frame by frame and part by part. */
+export class IncomingMessage {
+  readonly #limits: IncomingMessageLimits;
+  readonly #textAs: "string" | "bytes";
+  readonly #inPlace: boolean;
+  readonly #validator = new Utf8Validator();
+
+  #type: "text" | "binary" | undefined;
+  #extension: NegotiatedExtension | undefined;
+  #fragments = 0;
+  // What the headers have announced, and what has come out of the extension.
+  #announced = 0;
+  #length = 0;
+  #memory: Uint8Array<ArrayBuffer> | undefined;
+  #filled = 0;
+
+  #inChunks = false;
+  #chunks: MessageChunk[] = [];
+  #decoder: TextDecoder | undefined;
+
+  /** How messages are limited and delivered. */
+  constructor(
+    limits: IncomingMessageLimits,
+    textAs: "string" | "bytes",
+    inPlace: boolean,
+  ) {
+    this.#limits = limits;
+    this.#textAs = textAs;
+    this.#inPlace = inPlace;
+  }
+
+  /** What the begun message is; `undefined` if none is begun. */
+  get type(): "text" | "binary" | undefined {
+    return this.#type;
+  }
+
+  /** Whether the begun message goes through an extension. */
+  get isTransformed(): boolean {
+    return this.#extension !== undefined;
+  }
+
+  /** Begins a message, before its first frame is announced. */
+  begin(type: "text" | "binary", extension?: NegotiatedExtension): void {
+    this.#type = type;
+    this.#extension = extension;
+    this.#fragments = 0;
+    this.#announced = 0;
+    this.#length = 0;
+    this.#filled = 0;
+    this.#validator.reset();
+  }
+
+  /**
+   * Takes what the next frame's header says, before its payload.
+   *
+   * @throws {ProtocolError} If the message goes over a limit with it.
+   */
+  announce(payloadLength: number, fin: boolean): void {
+    const { maxFragments, maxMessageSize } = this.#limits;
+    if (++this.#fragments > maxFragments) {
+      throw new ProtocolError(
+        `The message has more than ${maxFragments} fragments`,
+        { closeCode: CloseCode.PolicyViolation, kind: "too-many-fragments" },
+      );
+    }
+    this.#announced += payloadLength;
+    // What cannot be compressed grows a little when it is: 5 bytes for each
+    // block (RFC 1951 §3.2.4); the message itself is measured as it comes out.
+    const limit = this.#extension === undefined
+      ? maxMessageSize
+      : maxMessageSize * 1.01 + 1024;
+    if (this.#announced > limit) {
+      throw messageTooBig(maxMessageSize, this.#announced);
+    }
+    if (this.#extension === undefined && !this.#inChunks) {
+      this.#reserve(payloadLength, fin && this.#fragments === 1);
+    }
+  }
+
+  /**
+   * Where the frame's rest can be read to, to be delivered from there.
+   *
+   * @param remaining How much of the frame has not arrived, in bytes.
+   */
+  destination(remaining: number): Uint8Array<ArrayBuffer> | undefined {
+    if (this.#memory === undefined || this.#inChunks) return undefined;
+    const end = Math.min(this.#filled + remaining, this.#memory.length);
+    if (end <= this.#filled) return undefined;
+    return this.#memory.subarray(this.#filled, end);
+  }
+
+  /**
+   * Takes a part of a frame's payload.
+   *
+   * @throws {ProtocolError} If the text or the compressed data is malformed, or
+   * the message becomes too big.
+   */
+  take(part: PayloadPart): void {
+    if (this.#extension !== undefined) {
+      this.#extension.decode(this.#unmasked(part), part.fin, this.#output);
+    } else if (this.#inChunks) {
+      this.#takeOutput(this.#unmasked(part));
+    } else {
+      this.#copy(part);
+    }
+  }
+
+  /**
+   * Ends the message.
+   *
+   * @returns The message, or `undefined` if it is delivered in chunks.
+   * @throws {ProtocolError} If the text ends within a character.
+   */
+  end(): TextMessage | BinaryMessage | undefined {
+    const type = this.#type!;
+    if (type === "text" && !this.#validator.isComplete) {
+      throw invalidUtf8("it ends within a character");
+    }
+    this.#type = undefined;
+    if (this.#inChunks) {
+      this.#endChunks(type);
+      return undefined;
+    }
+    const data = this.#memory?.subarray(0, this.#filled) ?? new Uint8Array(0);
+    this.#memory = undefined;
+    this.#filled = 0;
+    if (type === "binary") return { type, data };
+    return { type, data: this.#textAs === "bytes" ? data : decodeUtf8(data) };
+  }
+
+  /** Delivers the begun message in chunks from now on. */
+  goInChunks(): void {
+    if (this.#inChunks) return;
+    this.#inChunks = true;
+    if (this.#filled > 0) {
+      this.#pushChunk(this.#memory!.subarray(0, this.#filled));
+    }
+    this.#memory = undefined;
+    this.#filled = 0;
+  }
+
+  /** The next chunk that waits for delivery. */
+  nextChunk(): MessageChunk | undefined {
+    return this.#chunks.shift();
+  }
+
+  readonly #output = (piece: Uint8Array<ArrayBuffer>): void => {
+    this.#takeOutput(piece);
+  };
+
+  /** Takes bytes as they are delivered: unmasked, transformed back. */
+  #takeOutput(piece: Uint8Array<ArrayBuffer>): void {
+    if (piece.length === 0) return;
+    this.#length += piece.length;
+    if (this.#length > this.#limits.maxMessageSize) {
+      throw messageTooBig(this.#limits.maxMessageSize, this.#length);
+    }
+    this.#validate(piece, 0, piece.length);
+    if (this.#inChunks) {
+      this.#pushChunk(piece);
+    } else if (this.#memory === undefined) {
+      // Most messages come out in one piece.
+      this.#memory = piece;
+      this.#filled = piece.length;
+    } else {
+      this.#reserve(piece.length, false);
+      this.#memory.set(piece, this.#filled);
+      this.#filled += piece.length;
+    }
+  }
+
+  #copy({ bytes, start, end, maskingKey, offset }: PayloadPart): void {
+    let from = start;
+    while (from < end) {
+      const memory = this.#memory!;
+      const room = memory.length - this.#filled;
+      if (room === 0) {
+        // The announcement was larger than what is reserved at once.
+        this.#reserve(end - from, true);
+        continue;
+      }
+      const length = Math.min(room, end - from);
+      const isThere = bytes.buffer === memory.buffer &&
+        bytes.byteOffset + from === memory.byteOffset + this.#filled;
+      if (!isThere) {
+        memory.set(bytes.subarray(from, from + length), this.#filled);
+      }
+      const filled = this.#filled + length;
+      if (maskingKey !== undefined) {
+        mask(memory, maskingKey, offset + from - start, this.#filled, filled);
+      }
+      this.#validate(memory, this.#filled, filled);
+      this.#filled = filled;
+      from += length;
+    }
+  }
+
+  #unmasked(part: PayloadPart): Uint8Array<ArrayBuffer> {
+    const { bytes, start, end, maskingKey, offset } = part;
+    const view = this.#inPlace
+      ? bytes.subarray(start, end)
+      : bytes.slice(start, end);
+    if (maskingKey !== undefined) mask(view, maskingKey, offset);
+    return view;
+  }
+
+  #validate(
+    bytes: Uint8Array<ArrayBuffer>,
+    start: number,
+    end: number,
+  ): void {
+    if (this.#type !== "text") return;
+    if (!this.#validator.push(bytes, start, end)) {
+      throw invalidUtf8(
+        this.#fragments > 1 ? `in fragment ${this.#fragments}` : "in a frame",
+      );
+    }
+  }
+
+  /**
+   * Makes room behind what is filled: as much as a header has announced, but
+   * never much more than what has really arrived; and, where the whole length
+   * is not known, in steps that double.
+   */
+  #reserve(length: number, isWhole: boolean): void {
+    const memory = this.#memory;
+    const needed = this.#filled + length;
+    if (memory !== undefined && needed <= memory.length) return;
+    let size = Math.min(needed, Math.max(RESERVED_AHEAD, this.#filled * 2));
+    if (!isWhole) {
+      const doubled = (memory?.length ?? 0) * 2;
+      size = Math.max(size, Math.min(doubled, this.#limits.maxMessageSize));
+    }
+    if (size <= (memory?.length ?? 0)) return;
+    const larger = new Uint8Array(size);
+    if (this.#filled > 0) larger.set(memory!.subarray(0, this.#filled));
+    this.#memory = larger;
+  }
+
+  #pushChunk(piece: Uint8Array<ArrayBuffer>): void {
+    const of = this.#type!;
+    let data: string | Uint8Array<ArrayBuffer> = piece;
+    if (of === "text" && this.#textAs === "string") {
+      this.#decoder ??= new TextDecoder("utf-8", { ignoreBOM: true });
+      data = this.#decoder.decode(piece, { stream: true });
+      if (data === "") return;
+    }
+    this.#chunks.push({ type: "chunk", of, data, fin: false });
+  }
+
+  #endChunks(of: "text" | "binary"): void {
+    const last = this.#chunks.at(-1);
+    if (last !== undefined) {
+      last.fin = true;
+    } else {
+      const data = of === "text" && this.#textAs === "string"
+        ? ""
+        : new Uint8Array(0);
+      this.#chunks.push({ type: "chunk", of, data, fin: true });
+    }
+    this.#inChunks = false;
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * The bytes owed to the peer: frames written one behind the other into as few
+ * buffers as possible, so that all that is queued goes out in one write.
+ *
+ * @module
+ */
+
+import {
+  encodeFrameHeaderInto,
+  type FrameHeaderInit,
+  frameHeaderLength,
+  mask,
+  MAX_FRAME_HEADER_LENGTH,
+} from "./frame.ts";
+import { giveBackBuffer, LARGEST_BUFFER, lendBuffer } from "./_buffers.ts";
+import { nextMaskingKey } from "./_masking_keys.ts";
+
+/**
+ * From this length on, in bytes, a payload that need not be masked is written
+ * from where it is: a further write costs less than to copy so many bytes.
+ */
+export const REFERENCE_FROM = 128 * 1024;
+
+// Up to this length a loop is faster than TypedArray.prototype.set: 11 ns for
+// 16 bytes against 37, 51 for 64 against 42.
+const LOOP_UP_TO = 32;
+
+// Longer strings are encoded apart: three bytes a unit have to be reserved.
+const LONGEST_TEXT_IN_PLACE = 16 * 1024;
+
+const encoder = new TextEncoder();
+
+/** A first-in, first-out queue of frames, as bytes. */
+export class Output {
+  readonly #masks: boolean;
+  // Full chunks come before what is in #buffer; those that are lent buffers
+  // go back to their pool.
+  #chunks: { bytes: Uint8Array; lent: Uint8Array<ArrayBuffer> | undefined }[] =
+    [];
+  #buffer: Uint8Array<ArrayBuffer> | undefined;
+  #length = 0;
+  #byteLength = 0;
+  #taken: Uint8Array<ArrayBuffer> | undefined;
+
+  /** @param masks Whether frames are masked, as a client's are (§5.1). */
+  constructor(masks: boolean) {
+    this.#masks = masks;
+  }
+
+  /** How many bytes wait to be taken. */
+  get byteLength(): number {
+    return this.#byteLength;
+  }
+
+  /**
+   * Queues a frame. A payload from {@linkcode REFERENCE_FROM} bytes on may be
+   * referred to, not copied: it must not change until it is written.
+   */
+  frame(
+    opcode: number,
+    payload: Uint8Array,
+    fin = true,
+    reservedBits = 0,
+  ): void {
+    const payloadLength = payload.length;
+    const header = this.#header(opcode, payloadLength, fin, reservedBits);
+    if (payloadLength >= REFERENCE_FROM) {
+      this.#largeFrame(header, payload);
+      return;
+    }
+    const buffer = this.#reserve(MAX_FRAME_HEADER_LENGTH + payloadLength);
+    const start = this.#length +
+      encodeFrameHeaderInto(header, buffer, this.#length);
+    const end = start + payloadLength;
+    if (payloadLength <= LOOP_UP_TO) {
+      for (let i = 0; i < payloadLength; i++) buffer[start + i] = payload[i]!;
+    } else {
+      buffer.set(payload, start);
+    }
+    if (this.#masks) mask(buffer, header.maskingKey!, 0, start, end);
+    this.#advance(end);
+  }
+
+  /** Queues a text as one frame, encoded right behind its header. */
+  text(opcode: number, text: string): void {
+    const units = text.length;
+    if (units > LONGEST_TEXT_IN_PLACE) {
+      this.frame(opcode, encoder.encode(text));
+      return;
+    }
+    const buffer = this.#reserve(MAX_FRAME_HEADER_LENGTH + units * 3);
+    // Where the payload begins if the text is ASCII.
+    let start = this.#length + frameHeaderLength(units, this.#masks);
+    const payloadLength = encodeText(text, buffer, start);
+    const header = this.#header(opcode, payloadLength, true, 0);
+    if (payloadLength !== units) {
+      const guessed = start;
+      start = this.#length + frameHeaderLength(payloadLength, this.#masks);
+      if (start !== guessed) {
+        buffer.copyWithin(start, guessed, guessed + payloadLength);
+      }
+    }
+    encodeFrameHeaderInto(header, buffer, this.#length);
+    const end = start + payloadLength;
+    if (this.#masks) mask(buffer, header.maskingKey!, 0, start, end);
+    this.#advance(end);
+  }
+
+  /**
+   * Queues a whole frame that is encoded already, unmasked; the bytes are
+   * copied or referred to as in {@linkcode frame}.
+   */
+  encoded(bytes: Uint8Array): void {
+    if (bytes.length >= REFERENCE_FROM) {
+      this.#seal();
+      this.#push(bytes, undefined);
+      return;
+    }
+    this.#reserve(bytes.length).set(bytes, this.#length);
+    this.#advance(this.#length + bytes.length);
+  }
+
+  /**
+   * Takes the next bytes to write, as many as lie together. Once they are
+   * written, and before the next call, {@linkcode release} is due.
+   */
+  take(): Uint8Array | undefined {
+    if (this.#chunks.length === 0) this.#seal();
+    const chunk = this.#chunks.shift();
+    if (chunk === undefined) return undefined;
+    this.#taken = chunk.lent;
+    this.#byteLength -= chunk.bytes.length;
+    return chunk.bytes;
+  }
+
+  /** Says that what was taken is written, or will never be. */
+  release(): void {
+    if (this.#taken !== undefined) giveBackBuffer(this.#taken);
+    this.#taken = undefined;
+  }
+
+  /** Forgets all that is queued: nobody will read it. */
+  clear(): void {
+    this.#chunks = [];
+    this.#buffer = undefined;
+    this.#length = 0;
+    this.#byteLength = 0;
+  }
+
+  #header(
+    opcode: number,
+    payloadLength: number,
+    fin: boolean,
+    reservedBits: number,
+  ): FrameHeaderInit {
+    const maskingKey = this.#masks ? nextMaskingKey() : undefined;
+    return { fin, reservedBits, opcode, maskingKey, payloadLength };
+  }
+
+  #largeFrame(header: FrameHeaderInit, payload: Uint8Array): void {
+    if (this.#masks) {
+      const headerLength = frameHeaderLength(payload.length, true);
+      const bytes = new Uint8Array(headerLength + payload.length);
+      encodeFrameHeaderInto(header, bytes);
+      bytes.set(payload, headerLength);
+      mask(bytes, header.maskingKey!, 0, headerLength);
+      this.#seal();
+      this.#push(bytes, undefined);
+    } else {
+      const buffer = this.#reserve(MAX_FRAME_HEADER_LENGTH);
+      this.#advance(
+        this.#length + encodeFrameHeaderInto(header, buffer, this.#length),
+      );
+      this.#seal();
+      this.#push(payload, undefined);
+    }
+  }
+
+  /** Makes room for so many bytes behind #length. */
+  #reserve(length: number): Uint8Array<ArrayBuffer> {
+    const buffer = this.#buffer;
+    const needed = this.#length + length;
+    if (buffer !== undefined) {
+      if (needed <= buffer.length) return buffer;
+      if (this.#length > 0 && needed > LARGEST_BUFFER) {
+        this.#seal();
+        return this.#buffer = lendBuffer(length);
+      }
+    }
+    const larger = lendBuffer(needed);
+    if (buffer !== undefined) {
+      larger.set(buffer.subarray(0, this.#length));
+      giveBackBuffer(buffer);
+    }
+    return this.#buffer = larger;
+  }
+
+  #advance(end: number): void {
+    this.#byteLength += end - this.#length;
+    this.#length = end;
+  }
+
+  #seal(): void {
+    const buffer = this.#buffer;
+    if (buffer === undefined || this.#length === 0) return;
+    this.#chunks.push({
+      bytes: buffer.subarray(0, this.#length),
+      lent: buffer,
+    });
+    this.#buffer = undefined;
+    this.#length = 0;
+  }
+
+  #push(bytes: Uint8Array, lent: Uint8Array<ArrayBuffer> | undefined): void {
+    this.#chunks.push({ bytes, lent });
+    this.#byteLength += bytes.length;
+  }
+}
+
+/** Encodes a text at `start`; returns its length in bytes. */
+function encodeText(
+  text: string,
+  into: Uint8Array<ArrayBuffer>,
+  start: number,
+): number {
+  const units = text.length;
+  if (units <= LOOP_UP_TO) {
+    let i = 0;
+    for (; i < units; i++) {
+      const unit = text.charCodeAt(i);
+      if (unit >= 0x80) break;
+      into[start + i] = unit;
+    }
+    if (i === units) return units;
+  }
+  return encoder.encodeInto(text, into.subarray(start)).written;
+}

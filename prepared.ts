@@ -1,0 +1,103 @@
+/**
+ * Messages that are encoded once and sent to many connections.
+ *
+ * @module
+ */
+
+import { encodeFrame, Opcode } from "./frame.ts";
+import type { NegotiatedExtension } from "./extension.ts";
+
+/** Options of {@linkcode prepareMessage}. */
+export interface PrepareMessageOptions {
+  /**
+   * Whether to send the data as text or as binary. Bytes sent as text have to
+   * be UTF-8; that is not checked.
+   *
+   * @default {"text" for a string, "binary" for bytes}
+   */
+  type?: "text" | "binary";
+  /**
+   * Whether an extension that compresses is applied; left out, the extension
+   * decides by the message's length.
+   */
+  compress?: boolean;
+}
+
+/**
+ * A message that is encoded once for all connections that receive it, and
+ * compressed at most once for each set of parameters. Under context takeover a
+ * compressed message depends on the connection's earlier ones, and is
+ * compressed for each (RFC 7692 §7.1.1).
+ */
+export class PreparedMessage {
+  /** Whether it is sent as text or as binary. */
+  readonly type: "text" | "binary";
+  /** The payload, as bytes; it must not be changed. */
+  readonly data: Uint8Array;
+  /** Whether an extension that compresses is applied, if its sender said. */
+  readonly compress: boolean | undefined;
+  // Frames by the key under which an extension shares them; "" for none.
+  readonly #frames = new Map<string, Uint8Array>();
+
+  /**
+   * Use {@linkcode prepareMessage}.
+   *
+   * @param data The payload; bytes are not copied, and must not change.
+   * @param options How it is sent.
+   */
+  constructor(data: string | Uint8Array, options: PrepareMessageOptions = {}) {
+    this.type = options.type ?? (typeof data === "string" ? "text" : "binary");
+    this.data = typeof data === "string"
+      ? new TextEncoder().encode(data)
+      : data;
+    this.compress = options.compress;
+  }
+
+  /**
+   * The whole frame as a server sends it, unmasked, encoded on first use.
+   *
+   * @param extension Transforms the payload, if it is to be transformed and the
+   * result can be shared.
+   */
+  frame(extension?: NegotiatedExtension): Uint8Array {
+    const key = extension?.sharingKey ?? "";
+    let frame = this.#frames.get(key);
+    if (frame === undefined) {
+      const opcode = this.type === "text" ? Opcode.Text : Opcode.Binary;
+      const payload = extension?.encode(this.data, true, true);
+      frame = payload === undefined
+        ? encodeFrame({ opcode, payload: this.data })
+        : encodeFrame({
+          opcode,
+          payload,
+          reservedBits: extension!.reservedBits,
+        });
+      this.#frames.set(key, frame);
+    }
+    return frame;
+  }
+}
+
+/**
+ * Prepares a message for many receivers.
+ *
+ * @param data The message: a string goes out as text, bytes as binary. Bytes
+ * are not copied, and must not change afterwards.
+ * @param options How it is sent.
+ *
+ * @example
+ * ```ts
+ * import { prepareMessage } from "@sansio/websocket";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const message = prepareMessage("Hello");
+ * // for (const ws of everybody) ws.send(message);
+ * assertEquals(message.frame(), message.frame());
+ * ```
+ */
+export function prepareMessage(
+  data: string | Uint8Array,
+  options?: PrepareMessageOptions,
+): PreparedMessage {
+  return new PreparedMessage(data, options);
+}

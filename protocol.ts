@@ -1,0 +1,870 @@
+/**
+ * One endpoint's side of RFC 6455 §5.4 to §8, without input or output: bytes
+ * come in, events and bytes come out. Whoever owns the transport hands over
+ * what it has read, asks for the events, and writes what is owed to the peer.
+ *
+ * @example A server's side of an echo
+ * ```ts
+ * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+ * import { encodeFrame, Opcode } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const protocol = new WebSocketProtocol({ role: "server" });
+ * const payload = new TextEncoder().encode("Hello");
+ * const received = encodeFrame({ opcode: Opcode.Text, payload, maskingKey: 1 });
+ * for (const event of protocol.receive(received)) {
+ *   if (event.type === "text") protocol.sendText(event.data);
+ * }
+ * assertEquals(
+ *   protocol.takeOutput(),
+ *   new Uint8Array([0x81, 5, 72, 101, 108, 108, 111]),
+ * );
+ * ```
+ *
+ * @module
+ */
+
+import {
+  checkFrameHeader,
+  CloseCode,
+  decodeClosePayload,
+  decodeFrameHeader,
+  encodeClosePayload,
+  type FrameHeader,
+  type FrameRules,
+  isValidCloseCode,
+  mask,
+  MAX_CONTROL_PAYLOAD_LENGTH,
+  MAX_FRAME_HEADER_LENGTH,
+  Opcode,
+  ProtocolError,
+  type Role,
+} from "./frame.ts";
+import type { NegotiatedExtension } from "./extension.ts";
+import type { PreparedMessage } from "./prepared.ts";
+import {
+  IncomingMessage,
+  type IncomingMessageLimits,
+  invalidUtf8,
+  messageTooBig,
+} from "./_incoming_message.ts";
+import { Output } from "./_output.ts";
+import { decodeUtf8, isUtf8 } from "./_utf8.ts";
+
+export type { NegotiatedExtension } from "./extension.ts";
+
+/** Options of {@linkcode WebSocketProtocol}; the limits guard against the peer. */
+export interface ProtocolOptions {
+  /** Which end of the connection this is. */
+  role: Role;
+  /**
+   * The largest message to take, in bytes after decompression. It is checked
+   * as soon as a header announces more; the connection then fails with 1009.
+   * A peer can make this side hold so much memory for each connection.
+   *
+   * @default {16777216}
+   */
+  maxMessageSize?: number;
+  /**
+   * How many frames one message may be made of, empty ones included. The
+   * connection fails with 1008 if there are more.
+   *
+   * @default {131072}
+   */
+  maxFragments?: number;
+  /**
+   * How text messages are delivered: as strings, or as bytes that are checked
+   * to be UTF-8, for who passes them on.
+   *
+   * @default {"string"}
+   */
+  textAs?: "string" | "bytes";
+  /**
+   * Whether {@linkcode WebSocketProtocol.receive} may unmask in the bytes it is
+   * given and deliver views on them. They then belong to the protocol.
+   *
+   * @default {false}
+   */
+  inPlace?: boolean;
+  /**
+   * The extension that both sides have agreed on, if any.
+   *
+   * @default {undefined}
+   */
+  extension?: NegotiatedExtension | undefined;
+}
+
+/** Options of the methods that send messages. */
+export interface SendOptions {
+  /**
+   * Whether an extension that compresses is applied; left out, the extension
+   * decides by the message's length. Without effect where none is negotiated.
+   */
+  compress?: boolean;
+}
+
+/** A text message. */
+export interface TextMessage {
+  /** Tells the events apart. */
+  type: "text";
+  /** The text; as bytes with `textAs: "bytes"`. */
+  data: string | Uint8Array<ArrayBuffer>;
+}
+
+/** A binary message. */
+export interface BinaryMessage {
+  /** Tells the events apart. */
+  type: "binary";
+  /** The payload. */
+  data: Uint8Array<ArrayBuffer>;
+}
+
+/** A part of a message, where {@linkcode WebSocketProtocol.chunks} is set. */
+export interface MessageChunk {
+  /** Tells the events apart. */
+  type: "chunk";
+  /** What the message is. */
+  of: "text" | "binary";
+  /** The part; a string for text, unless `textAs: "bytes"`. */
+  data: string | Uint8Array<ArrayBuffer>;
+  /** Whether the message ends here. */
+  fin: boolean;
+}
+
+/** A ping or a pong; a ping is answered by the protocol itself (§5.5.2). */
+export interface PingOrPong {
+  /** Tells the events apart. */
+  type: "ping" | "pong";
+  /** The application data, at most 125 bytes. */
+  data: Uint8Array<ArrayBuffer>;
+}
+
+/** How a connection ended. */
+export interface CloseInfo {
+  /**
+   * The code in the peer's Close frame, 1005 if it had none. Where this side
+   * failed the connection, the code that it sent; 1006 if the transport ended
+   * with no Close frame at all (RFC 6455 §7.1.5).
+   */
+  code: number;
+  /** The reason that came with the code, for a log; often empty. */
+  reason: string;
+  /** Whether the peer's Close frame was received, and all was well (§7.1.4). */
+  wasClean: boolean;
+  /** What was wrong, if the connection failed. */
+  error?: Error;
+}
+
+/** The end of the connection, exactly once, after all messages. */
+export interface Closed extends CloseInfo {
+  /** Tells the events apart. */
+  type: "close";
+}
+
+/** What {@linkcode WebSocketProtocol.receive} yields. */
+export type ProtocolEvent =
+  | TextMessage
+  | BinaryMessage
+  | MessageChunk
+  | PingOrPong
+  | Closed;
+
+/**
+ * Who is closing (RFC 6455 §7.1): nobody; this side, which has sent Close and
+ * waits for the peer's; both, Close frames having gone both ways; this side,
+ * after a fault of the peer's; and at last the transport has ended.
+ */
+export type ProtocolState =
+  | "open"
+  | "local-closing"
+  | "handshake-closed"
+  | "failed"
+  | "closed";
+
+// A peer that sends pings and reads nothing makes this side hold no more pongs
+// than this, in bytes; past that it gets one for its latest ping (§5.5.3).
+const MAX_QUEUED_PONGS = 65536;
+
+// With chunks, how much compressed data is inflated before what came out is
+// delivered, in bytes: deflate makes at most 1,032 times as much of it.
+const MAX_TRANSFORMED_AT_ONCE = 1024;
+
+const NO_FRAME = -1;
+
+const encoder = new TextEncoder();
+
+/** The message that is being sent in fragments. */
+interface Sending {
+  extension: NegotiatedExtension | undefined;
+  // The first half of a pair that a string was cut within, or "".
+  highSurrogate: string;
+}
+
+const HIGH_SURROGATE_AT_END = /[\uD800-\uDBFF]$/;
+
+const EMPTY = new Uint8Array(0);
+
+/**
+ * The state machine of one endpoint, with no input or output of its own.
+ * See the module's documentation for an example.
+ */
+export class WebSocketProtocol {
+  /** Which end of the connection this is. */
+  readonly role: Role;
+  /** The extension that both sides have agreed on, if any. */
+  readonly extension: NegotiatedExtension | undefined;
+  /**
+   * Whether messages are delivered in parts as they arrive, rather than whole.
+   * A message of which a part has been delivered goes on in parts.
+   */
+  chunks = false;
+
+  readonly #limits: IncomingMessageLimits;
+  readonly #textAs: "string" | "bytes";
+  readonly #inPlace: boolean;
+  readonly #dataRules: FrameRules;
+  readonly #otherRules: FrameRules;
+  readonly #output: Output;
+  #message: IncomingMessage | undefined;
+
+  #state: ProtocolState = "open";
+  #closed: Closed | undefined;
+  #isCloseDelivered = false;
+
+  // What has been received and not been looked at.
+  #bytes: Uint8Array<ArrayBuffer> = EMPTY;
+  #position = 0;
+  // The beginning of a header whose rest has not arrived.
+  #partialHeader: Uint8Array<ArrayBuffer> | undefined;
+  #partialLength = 0;
+  // The frame whose payload is being received.
+  readonly #header: FrameHeader = {
+    fin: false,
+    reservedBits: 0,
+    opcode: 0,
+    maskingKey: undefined,
+    payloadLength: 0,
+    byteLength: 0,
+  };
+  #remaining = NO_FRAME;
+  #controlPayload: Uint8Array<ArrayBuffer> | undefined;
+
+  // The message being sent in fragments.
+  #sending: Sending | undefined;
+  #pongsQueued = 0;
+  #latestPong: Uint8Array<ArrayBuffer> | undefined;
+
+  /** @param options The role, the limits, and what has been negotiated. */
+  constructor(options: ProtocolOptions) {
+    const { role, extension, maxMessageSize = 16 * 1024 * 1024 } = options;
+    const { maxFragments = 131072 } = options;
+    if (!(maxMessageSize >= 0)) {
+      throw new RangeError(
+        `maxMessageSize must be 0 or more (${maxMessageSize})`,
+      );
+    }
+    if (!(maxFragments >= 1)) {
+      throw new RangeError(`maxFragments must be 1 or more (${maxFragments})`);
+    }
+    this.role = role;
+    this.extension = extension;
+    this.#limits = { maxMessageSize, maxFragments };
+    this.#textAs = options.textAs ?? "string";
+    this.#inPlace = options.inPlace ?? false;
+    // RFC 7692 §6: the bit stands on the first frame of a message only
+    this.#dataRules = { role, reservedBits: extension?.reservedBits ?? 0 };
+    this.#otherRules = { role };
+    this.#output = new Output(role === "client");
+  }
+
+  /** Who is closing. */
+  get state(): ProtocolState {
+    return this.#state;
+  }
+
+  /**
+   * What is to be done with the transport once all output is written: keep
+   * it, close it, or wait some seconds for the peer to close it, and then close
+   * it. The server closes first (RFC 6455 §7.1.1).
+   */
+  get transport(): "keep" | "await-close" | "close" {
+    switch (this.#state) {
+      case "open":
+        return "keep";
+      case "local-closing":
+        return "await-close";
+      case "handshake-closed":
+        return this.role === "client" ? "await-close" : "close";
+      default:
+        return "close";
+    }
+  }
+
+  /**
+   * Takes bytes from the transport.
+   *
+   * @param bytes What has been read, cut anywhere. With `inPlace` they belong
+   * to the protocol from now on, and are changed; otherwise they are left
+   * alone, and must not change until the events have been taken.
+   * @returns The events in them, found one by one as they are asked for; what
+   * is not asked for now comes with the next call.
+   */
+  receive(bytes: Uint8Array<ArrayBuffer>): Iterable<ProtocolEvent> {
+    if (this.#position === this.#bytes.length) {
+      this.#bytes = bytes;
+      this.#position = 0;
+    } else {
+      const rest = this.#bytes.subarray(this.#position);
+      const joined = new Uint8Array(rest.length + bytes.length);
+      joined.set(rest);
+      joined.set(bytes, rest.length);
+      this.#bytes = joined;
+      this.#position = 0;
+    }
+    return this.#events;
+  }
+
+  readonly #events: Iterable<ProtocolEvent> = {
+    [Symbol.iterator]: (): Iterator<ProtocolEvent> => ({
+      next: (): IteratorResult<ProtocolEvent> => {
+        const value = this.nextEvent();
+        return value === undefined
+          ? { value, done: true }
+          : { value, done: false };
+      },
+    }),
+  };
+
+  /**
+   * The next event in what has been received, or `undefined` if more bytes are
+   * needed. The one place where the peer's faults become a Close frame.
+   */
+  nextEvent(): ProtocolEvent | undefined {
+    try {
+      while (this.#state === "open" || this.#state === "local-closing") {
+        const event = this.#message?.nextChunk() ?? this.#step();
+        if (event === null) break;
+        if (event !== undefined) return event;
+      }
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.fail(error);
+    }
+    if (this.#closed !== undefined && !this.#isCloseDelivered) {
+      this.#isCloseDelivered = true;
+      return this.#closed;
+    }
+    return undefined;
+  }
+
+  /**
+   * Says that the transport has ended, or was cut.
+   *
+   * @param error Why it was cut, if it did not end by itself.
+   * @returns The close event, unless it has been delivered already.
+   */
+  receiveEnd(error?: Error): Closed | undefined {
+    this.#closed ??= {
+      type: "close",
+      code: CloseCode.AbnormalClosure,
+      reason: "",
+      wasClean: false,
+      ...(error === undefined ? undefined : { error }),
+    };
+    this.#state = "closed";
+    this.#forgetInput();
+    this.#output.clear();
+    if (this.#isCloseDelivered) return undefined;
+    this.#isCloseDelivered = true;
+    return this.#closed;
+  }
+
+  /**
+   * Where to read the rest of a large message's frame to, without a copy in
+   * between: what is read there is then given to {@linkcode receive} as the
+   * view on it. `undefined` if there is no such place, or unless all events
+   * have been taken.
+   */
+  get destination(): Uint8Array<ArrayBuffer> | undefined {
+    if (this.#remaining <= 0 || this.#header.opcode & 0x8) return undefined;
+    if (this.#position < this.#bytes.length || this.chunks) return undefined;
+    return this.#message?.destination(this.#remaining);
+  }
+
+  /** How many bytes wait to be taken with {@linkcode takeOutput}. */
+  get outputLength(): number {
+    return this.#output.byteLength;
+  }
+
+  /**
+   * Takes the next bytes owed to the peer, as many as lie together, or
+   * `undefined` if nothing is owed. They must be written before any others.
+   * Who calls {@linkcode releaseOutput} when they are written, and before
+   * taking more, lets their memory be used again.
+   */
+  takeOutput(): Uint8Array | undefined {
+    const bytes = this.#output.take();
+    if (this.#output.byteLength === 0) {
+      this.#pongsQueued = 0;
+      if (this.#latestPong !== undefined) {
+        this.#output.frame(Opcode.Pong, this.#latestPong);
+        this.#latestPong = undefined;
+      }
+    }
+    return bytes;
+  }
+
+  /** Says that what {@linkcode takeOutput} returned is no longer in use. */
+  releaseOutput(): void {
+    this.#output.release();
+  }
+
+  /**
+   * Sends a text message.
+   *
+   * @param text The text; a lone surrogate becomes U+FFFD. Bytes have to be
+   * UTF-8: that is not checked again. Bytes from 128 KiB on may be referred to
+   * until they are taken, and must not change before that.
+   * @param options Whether to compress.
+   * @throws {DOMException} "InvalidStateError" if the connection is closing, or
+   * a message in fragments is unfinished.
+   */
+  sendText(text: string | Uint8Array, options: SendOptions = {}): void {
+    this.#assertBetweenMessages();
+    if (typeof text !== "string") {
+      this.#sendWhole(Opcode.Text, text, options.compress);
+    } else if (this.extension === undefined || options.compress === false) {
+      this.#output.text(Opcode.Text, text);
+    } else {
+      this.#sendWhole(Opcode.Text, encoder.encode(text), options.compress);
+    }
+  }
+
+  /**
+   * Sends a binary message.
+   *
+   * @param data The payload; it is not changed. From 128 KiB on it may be
+   * referred to until it is taken, and must not change before that.
+   * @param options Whether to compress.
+   * @throws {DOMException} "InvalidStateError" as {@linkcode sendText} does.
+   */
+  sendBinary(data: Uint8Array, options: SendOptions = {}): void {
+    this.#assertBetweenMessages();
+    this.#sendWhole(Opcode.Binary, data, options.compress);
+  }
+
+  /**
+   * Sends a message that is encoded once for many connections.
+   *
+   * @throws {DOMException} "InvalidStateError" as {@linkcode sendText} does.
+   */
+  sendPrepared(message: PreparedMessage): void {
+    this.#assertBetweenMessages();
+    const extension = this.#extensionFor(message.compress, message.data.length);
+    if (this.role === "server" && extension?.sharingKey !== undefined) {
+      this.#output.encoded(message.frame(extension));
+    } else if (this.role === "server" && extension === undefined) {
+      this.#output.encoded(message.frame());
+    } else {
+      const opcode = message.type === "text" ? Opcode.Text : Opcode.Binary;
+      this.#sendWhole(opcode, message.data, message.compress);
+    }
+  }
+
+  /**
+   * Sends the next fragment of a message whose length is not known (§5.4).
+   * Control frames may go out between fragments, other messages may not.
+   *
+   * @param type What the message is; the same for all its fragments.
+   * @param data The fragment, as {@linkcode sendText} and
+   * {@linkcode sendBinary} take it. Text may be cut anywhere, bytes too.
+   * @param options Whether this is the last one, and whether to compress.
+   * @throws {DOMException} "InvalidStateError" if the connection is closing.
+   */
+  sendFragment(
+    type: "text" | "binary",
+    data: string | Uint8Array,
+    options: SendOptions & {
+      /**
+       * Whether the message ends with this fragment.
+       *
+       * @default {false}
+       */
+      fin?: boolean;
+    } = {},
+  ): void {
+    this.#assertOpen();
+    const { fin = false, compress } = options;
+    let opcode: Opcode = Opcode.Continuation;
+    let reservedBits = 0;
+    if (this.#sending === undefined) {
+      opcode = type === "text" ? Opcode.Text : Opcode.Binary;
+      const extension = this.#extensionFor(compress, undefined);
+      reservedBits = extension?.reservedBits ?? 0;
+      this.#sending = { extension, highSurrogate: "" };
+    }
+    const payload = typeof data === "string"
+      ? this.#encodePart(data, fin, this.#sending)
+      : data;
+    const encoded = this.#sending.extension?.encode(payload, fin, false);
+    if (fin) this.#sending = undefined;
+    this.#output.frame(opcode, encoded ?? payload, fin, reservedBits);
+  }
+
+  /**
+   * Sends a ping (RFC 6455 §5.5.2).
+   *
+   * @param data Application data that the pong brings back, at most 125 bytes.
+   * @throws {RangeError} If the data is longer.
+   * @throws {DOMException} "InvalidStateError" if the connection is closing.
+   */
+  ping(data: Uint8Array = EMPTY): void {
+    this.#sendControl(Opcode.Ping, data);
+  }
+
+  /**
+   * Sends a pong that no ping asked for (RFC 6455 §5.5.3).
+   *
+   * @param data Application data, at most 125 bytes.
+   * @throws {RangeError} If the data is longer.
+   * @throws {DOMException} "InvalidStateError" if the connection is closing.
+   */
+  pong(data: Uint8Array = EMPTY): void {
+    this.#sendControl(Opcode.Pong, data);
+  }
+
+  /**
+   * Begins the closing handshake (RFC 6455 §7.1.2). Messages are received until
+   * the peer's Close frame; none can be sent. Without effect if the connection
+   * is closing already.
+   *
+   * @param code The close code; left out, the Close frame is empty.
+   * @param reason Why, in at most 123 bytes of UTF-8.
+   * @throws {RangeError} If the code must not be sent, or the reason is too long.
+   * @throws {TypeError} If there is a reason but no code.
+   */
+  close(code?: number, reason?: string): void {
+    const payload = encodeClosePayload(code, reason);
+    if (this.#state !== "open") return;
+    this.#sendClose(payload);
+    this.#state = "local-closing";
+  }
+
+  /**
+   * Fails the connection (RFC 6455 §7.1.7): tells the peer why, and takes
+   * nothing more from it. Faults of the peer's do so by themselves.
+   *
+   * @param error What is wrong, with the close code to send.
+   */
+  fail(error: ProtocolError): void {
+    if (this.#state !== "open" && this.#state !== "local-closing") return;
+    const code = isValidCloseCode(error.closeCode)
+      ? error.closeCode
+      : CloseCode.InternalError;
+    const reason = truncate(error.message);
+    if (this.#state === "open") {
+      this.#sendClose(encodeClosePayload(code, reason));
+    }
+    this.#state = "failed";
+    this.#closed = { type: "close", code, reason, wasClean: false, error };
+    this.#forgetInput();
+  }
+
+  // --- Receiving -----------------------------------------------------------
+
+  /**
+   * Goes on by one frame, or one part of it. Returns the event that this
+   * completes, `undefined` to go on, or `null` if more bytes are needed.
+   */
+  #step(): ProtocolEvent | null | undefined {
+    if (this.#remaining === NO_FRAME) {
+      if (!this.#takeHeader()) return null;
+      const { opcode, payloadLength, fin, reservedBits } = this.#header;
+      if (opcode === Opcode.Text || opcode === Opcode.Binary) {
+        const end = this.#position + payloadLength;
+        if (
+          fin && reservedBits === 0 && end <= this.#bytes.length && !this.chunks
+        ) return this.#takeWholeMessage(end);
+        this.#beginMessage();
+      } else if (opcode === Opcode.Continuation) {
+        this.#message!.announce(payloadLength, fin);
+      }
+      this.#remaining = payloadLength;
+    }
+    return this.#header.opcode & 0x8
+      ? this.#takeControlPayload()
+      : this.#takePayload();
+  }
+
+  /** Takes a frame's header off the input and judges it. */
+  #takeHeader(): boolean {
+    const bytes = this.#bytes;
+    const available = bytes.length - this.#position;
+    if (available === 0) return false;
+    if (this.#partialLength === 0) {
+      const header = this.#decodeHeader(bytes, this.#position);
+      if (header !== undefined) {
+        this.#position += header.byteLength;
+        this.#checkHeader();
+        return true;
+      }
+    }
+    // A header that was cut is put together in memory of its own.
+    this.#partialHeader ??= new Uint8Array(MAX_FRAME_HEADER_LENGTH);
+    const had = this.#partialLength;
+    const length = Math.min(available, MAX_FRAME_HEADER_LENGTH - had);
+    const partial = this.#partialHeader;
+    for (let i = 0; i < length; i++) {
+      partial[had + i] = bytes[this.#position + i]!;
+    }
+    const header = this.#decodeHeader(partial.subarray(0, had + length), 0);
+    if (header === undefined) {
+      this.#partialLength = had + length;
+      this.#position += length;
+      return false;
+    }
+    this.#partialLength = 0;
+    this.#position += header.byteLength - had;
+    this.#checkHeader();
+    return true;
+  }
+
+  /**
+   * Decodes a header, and judges what is there of it as soon as there are two
+   * bytes, in the order in which a whole header is judged: the verdict does not
+   * depend on how the bytes were cut.
+   */
+  #decodeHeader(bytes: Uint8Array, offset: number): FrameHeader | undefined {
+    try {
+      const header = decodeFrameHeader(bytes, offset, this.#header);
+      if (header !== undefined) return header;
+    } catch (error) {
+      this.#checkFirstBytes(bytes, offset);
+      throw error;
+    }
+    if (bytes.length - offset >= 2) this.#checkFirstBytes(bytes, offset);
+    return undefined;
+  }
+
+  #checkFirstBytes(bytes: Uint8Array, offset: number): void {
+    const first = bytes[offset]!;
+    const second = bytes[offset + 1]!;
+    const header = this.#header;
+    header.fin = (first & 0x80) !== 0;
+    header.reservedBits = first >> 4 & 0b111;
+    header.opcode = first & 0x0f;
+    header.maskingKey = second & 0x80 ? 0 : undefined;
+    header.payloadLength = second & 0x7f; // 126 and 127 are too long for control
+    this.#checkHeader();
+  }
+
+  #checkHeader(): void {
+    const header = this.#header;
+    const { opcode } = header;
+    const isFirst = opcode === Opcode.Text || opcode === Opcode.Binary;
+    checkFrameHeader(header, isFirst ? this.#dataRules : this.#otherRules);
+    const isBegun = this.#message?.type !== undefined;
+    // §5.4: fragments of one message, in order, with no other message between
+    if (opcode === Opcode.Continuation && !isBegun) {
+      throw new ProtocolError("There is no message to continue (opcode 0x0)", {
+        closeCode: CloseCode.ProtocolError,
+        kind: "unexpected-continuation",
+      });
+    }
+    if (isFirst && isBegun) {
+      throw new ProtocolError(
+        `A message begins within an unfinished one (opcode 0x${opcode})`,
+        { closeCode: CloseCode.ProtocolError, kind: "expected-continuation" },
+      );
+    }
+  }
+
+  /**
+   * The common case, without a detour: a message in one frame, all there.
+   */
+  #takeWholeMessage(end: number): TextMessage | BinaryMessage {
+    const { opcode, maskingKey, payloadLength } = this.#header;
+    const { maxMessageSize } = this.#limits;
+    if (payloadLength > maxMessageSize) {
+      throw messageTooBig(maxMessageSize, payloadLength);
+    }
+    const start = this.#position;
+    this.#position = end;
+    const bytes = this.#inPlace
+      ? this.#bytes.subarray(start, end)
+      : this.#bytes.slice(start, end);
+    if (maskingKey !== undefined) mask(bytes, maskingKey);
+    if (opcode === Opcode.Binary) return { type: "binary", data: bytes };
+    if (!isUtf8(bytes)) throw invalidUtf8("in a message of one frame");
+    const data = this.#textAs === "bytes" ? bytes : decodeUtf8(bytes);
+    return { type: "text", data };
+  }
+
+  #beginMessage(): void {
+    const { opcode, payloadLength, fin, reservedBits } = this.#header;
+    this.#message ??= new IncomingMessage(
+      this.#limits,
+      this.#textAs,
+      this.#inPlace,
+    );
+    this.#message.begin(
+      opcode === Opcode.Text ? "text" : "binary",
+      reservedBits === 0 ? undefined : this.extension,
+    );
+    if (this.chunks) this.#message.goInChunks();
+    this.#message.announce(payloadLength, fin);
+  }
+
+  #takePayload(): ProtocolEvent | null | undefined {
+    const message = this.#message!;
+    if (this.chunks) message.goInChunks();
+    const { fin, maskingKey, payloadLength } = this.#header;
+    const bytes = this.#bytes;
+    const start = this.#position;
+    let length = Math.min(this.#remaining, bytes.length - start);
+    if (length === 0 && this.#remaining > 0) return null;
+    // What a chunk inflates to waits for delivery: a little at a time.
+    if (this.chunks && message.isTransformed) {
+      length = Math.min(length, MAX_TRANSFORMED_AT_ONCE);
+    }
+    const end = start + length;
+    const offset = payloadLength - this.#remaining;
+    this.#position = end;
+    this.#remaining -= length;
+    const isEnd = fin && this.#remaining === 0;
+    if (this.#remaining === 0) this.#remaining = NO_FRAME;
+    message.take({ bytes, start, end, maskingKey, offset, fin: isEnd });
+    return isEnd ? message.end() : undefined;
+  }
+
+  #takeControlPayload(): ProtocolEvent | null | undefined {
+    const { opcode, maskingKey, payloadLength } = this.#header;
+    const length = Math.min(
+      this.#remaining,
+      this.#bytes.length - this.#position,
+    );
+    if (length === 0 && this.#remaining > 0) return null;
+    this.#controlPayload ??= new Uint8Array(payloadLength);
+    const offset = payloadLength - this.#remaining;
+    const end = this.#position + length;
+    this.#controlPayload.set(this.#bytes.subarray(this.#position, end), offset);
+    this.#position = end;
+    this.#remaining -= length;
+    if (this.#remaining > 0) return null;
+    const data = this.#controlPayload;
+    if (maskingKey !== undefined) mask(data, maskingKey);
+    this.#controlPayload = undefined;
+    this.#remaining = NO_FRAME;
+    switch (opcode) {
+      case Opcode.Ping:
+        this.#answerPing(data);
+        return { type: "ping", data };
+      case Opcode.Pong:
+        return { type: "pong", data };
+      default:
+        this.#answerClose(data);
+        return undefined;
+    }
+  }
+
+  // §5.5.2: as soon as is practical, unless a Close frame was received; none is
+  // owed to a peer that was told goodbye.
+  #answerPing(data: Uint8Array<ArrayBuffer>): void {
+    if (this.#state !== "open") return;
+    if (this.#pongsQueued > MAX_QUEUED_PONGS) {
+      this.#latestPong = data;
+      return;
+    }
+    this.#pongsQueued += data.length + 2;
+    this.#output.frame(Opcode.Pong, data);
+  }
+
+  // §5.5.1: the answer to a Close frame is one with the same code
+  #answerClose(payload: Uint8Array<ArrayBuffer>): void {
+    const { code, reason } = decodeClosePayload(payload);
+    if (this.#state === "open") this.#sendClose(payload.subarray(0, 2));
+    this.#state = "handshake-closed";
+    this.#closed = { type: "close", code, reason, wasClean: true };
+    this.#forgetInput();
+  }
+
+  // What comes after a Close frame or a fault is not looked at.
+  #forgetInput(): void {
+    this.#bytes = EMPTY;
+    this.#position = 0;
+    this.#partialLength = 0;
+    this.#remaining = NO_FRAME;
+    this.#controlPayload = undefined;
+    this.#message = undefined;
+  }
+
+  // --- Sending -------------------------------------------------------------
+
+  #assertOpen(): void {
+    if (this.#state !== "open") {
+      throw new DOMException(
+        `Nothing can be sent: the connection is not open (${this.#state})`,
+        "InvalidStateError",
+      );
+    }
+  }
+
+  #assertBetweenMessages(): void {
+    this.#assertOpen();
+    if (this.#sending !== undefined) {
+      throw new DOMException(
+        "A message in fragments is unfinished, and no other may go between",
+        "InvalidStateError",
+      );
+    }
+  }
+
+  #extensionFor(
+    compress: boolean | undefined,
+    length: number | undefined,
+  ): NegotiatedExtension | undefined {
+    const { extension } = this;
+    return (compress ?? extension?.wants(length)) ? extension : undefined;
+  }
+
+  #encodePart(text: string, fin: boolean, sending: Sending): Uint8Array {
+    const whole = sending.highSurrogate + text;
+    const isCut = !fin && HIGH_SURROGATE_AT_END.test(whole);
+    sending.highSurrogate = isCut ? whole.slice(-1) : "";
+    return encoder.encode(isCut ? whole.slice(0, -1) : whole);
+  }
+
+  #sendWhole(
+    opcode: Opcode,
+    payload: Uint8Array,
+    compress: boolean | undefined,
+  ): void {
+    const extension = this.#extensionFor(compress, payload.length);
+    const encoded = extension?.encode(payload, true, true);
+    if (encoded === undefined) this.#output.frame(opcode, payload);
+    else this.#output.frame(opcode, encoded, true, extension!.reservedBits);
+  }
+
+  #sendControl(opcode: Opcode, data: Uint8Array): void {
+    if (data.length > MAX_CONTROL_PAYLOAD_LENGTH) {
+      throw new RangeError(
+        `A control frame carries at most 125 bytes (${data.length})`,
+      );
+    }
+    this.#assertOpen();
+    this.#output.frame(opcode, data);
+  }
+
+  // A message in fragments stays unfinished: nothing may follow (§5.5.1).
+  #sendClose(payload: Uint8Array): void {
+    this.#output.frame(Opcode.Close, payload);
+    this.#sending = undefined;
+    this.#latestPong = undefined;
+  }
+}
+
+/** As much of a text as fits a Close frame, whole characters only (§5.5). */
+function truncate(text: string): string {
+  const room = new Uint8Array(MAX_CONTROL_PAYLOAD_LENGTH - 2);
+  return text.slice(0, encoder.encodeInto(text, room).read);
+}
