@@ -1,7 +1,8 @@
 /**
- * Prints the configuration that Deno is to use for a task: `deno.json` where
- * the three `@std` packages can be imported, and a generated one that links
- * stand-ins for them where they can't. CONTRIBUTING.md tells the whole story.
+ * Prints the name of the configuration that Deno is to use for a task:
+ * `deno.json` where the three `@std` packages can be imported, and a generated
+ * one that links stand-ins for them where they can't. With the argument
+ * `imports` it prints the name of the import map that goes with it.
  *
  * @module
  */
@@ -9,17 +10,12 @@
 /** How long the registry may take to answer, in milliseconds. */
 const PATIENCE = 2500;
 
-/** Everything that this script writes, in the folder above it; git ignores it. */
-const GENERATED = {
-  config: "deno.offline.json",
-  imports: "deno.offline.imports.json",
-};
-
 interface Manifest {
   name: string;
   exports: Record<string, string>;
   imports?: Record<string, string>;
   workspace?: string[];
+  publish: { include: string[] };
 }
 
 const root = new URL("../", import.meta.url);
@@ -28,9 +24,9 @@ async function readManifest(folder: URL): Promise<Manifest> {
   return JSON.parse(await Deno.readTextFile(new URL("deno.json", folder)));
 }
 
-/** The folders that stand in for the packages: here, or in a checkout of `denoland/std`. */
-async function findPackages(standard: string | undefined): Promise<URL[]> {
-  if (standard === undefined) {
+/** The folders to link: those beside this file, or all of a checkout of `denoland/std`. */
+async function findPackages(standard = ""): Promise<URL[]> {
+  if (standard === "") {
     return ["assert/", "crypto/", "encoding/"].map((name) =>
       new URL(name, import.meta.url)
     );
@@ -52,23 +48,15 @@ async function listModules(packages: URL[]): Promise<Map<string, string>> {
   return modules;
 }
 
-/** Imports the real packages, from the cache or the registry: why that fails, if it does. */
-async function tryRegistry(specifiers: Iterable<string>): Promise<string> {
-  let timer = 0;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("no answer")), PATIENCE);
-  });
-  try {
-    const imports = Array.from(specifiers, (specifier) => import(specifier));
-    await Promise.race([Promise.all(imports), late]);
-    return "";
-  } catch (error) {
-    return error instanceof Error && error.message === "no answer"
-      ? "JSR does not answer"
-      : "JSR is out of reach";
-  } finally {
-    clearTimeout(timer);
-  }
+/** Imports the real packages, from the cache or the registry: what is wrong, or nothing. */
+function tryRegistry(specifiers: Iterable<string>): Promise<string> {
+  const imports = Array.from(specifiers, (specifier) => import(specifier));
+  return Promise.race([
+    Promise.all(imports).then(() => "", () => "JSR is out of reach"),
+    new Promise<string>((resolve) => {
+      setTimeout(resolve, PATIENCE, "JSR does not answer");
+    }),
+  ]);
 }
 
 /** Writes a file whole, so that tasks which start together never see half of it. */
@@ -82,36 +70,46 @@ async function writeFile(name: string, value: unknown): Promise<void> {
   await Deno.rename(draft, target);
 }
 
-async function generate(packages: URL[]): Promise<string> {
+async function generate(config: string, packages: URL[]): Promise<string> {
   const manifest = await readManifest(root);
   const modules = await listModules(packages);
-  await writeFile(GENERATED.config, {
-    ...manifest,
-    links: packages.map((folder) => folder.href),
-  });
-  // `deno doc` overlooks links, and takes an import map.
+  const links = packages.map((folder) => folder.href);
+  // A package must hold all that it imports from below its own folder, so the
+  // stand-ins are in the list that a dry run prints, and in no other.
+  const include = [
+    ...manifest.publish.include,
+    ...links.filter((link) => link.startsWith(root.href))
+      .map((link) => link.slice(root.href.length)),
+  ];
+  await writeFile(config, { ...manifest, links, publish: { include } });
   const imports = { ...manifest.imports, ...Object.fromEntries(modules) };
-  await writeFile(GENERATED.imports, { imports });
-  return GENERATED.config;
+  await writeFile(importMapOf(config), { imports });
+  return config;
+}
+
+/** `deno doc` overlooks links, but takes an import map, which `deno.json` is as well. */
+function importMapOf(config: string): string {
+  return config === "deno.json"
+    ? config
+    : config.replace(/json$/, "imports.json");
 }
 
 async function choose(): Promise<string> {
   const decided = Deno.env.get("DENO_TASK_CONFIG");
-  if (decided) return decided;
+  if (decided) return decided; // by the task that runs this one
   const standard = Deno.env.get("STD_DIR");
   const packages = await findPackages(standard);
-  if (standard !== undefined) {
-    console.error(`offline: @std packages from STD_DIR`);
-    return await generate(packages);
+  if (standard) {
+    console.error("offline: using the @std packages in STD_DIR");
+    return await generate("deno.std.json", packages);
   }
   const modules = await listModules(packages);
-  const failure = await tryRegistry(modules.keys());
-  if (failure === "") return "deno.json";
-  console.error(`offline: ${failure}; using the stand-ins in offline/`);
-  return await generate(packages);
+  const problem = await tryRegistry(modules.keys());
+  if (problem === "") return "deno.json";
+  console.error(`offline: ${problem}, using the stand-ins in offline/`);
+  return await generate("deno.offline.json", packages);
 }
 
-if (import.meta.main) {
-  console.log(await choose());
-  Deno.exit(); // an import that nobody waits for any more may still be under way
-}
+const config = await choose();
+console.log(Deno.args[0] === "imports" ? importMapOf(config) : config);
+Deno.exit(); // the imports may still be under way
