@@ -674,20 +674,17 @@ export function encodeFrameHeader(
 export function encodeFrame(
   frame: Readonly<FrameInit>,
 ): Uint8Array<ArrayBuffer> {
-  const { fin, reservedBits, opcode, maskingKey, payload } = frame;
+  const { fin = true, reservedBits = 0, opcode, maskingKey, payload } = frame;
   const payloadLength = payload?.length ?? 0;
   const headerLength = frameHeaderLength(
     payloadLength,
     maskingKey !== undefined,
   );
   const bytes = new Uint8Array(headerLength + payloadLength);
-  encodeFrameHeaderInto({
-    fin: fin ?? true,
-    reservedBits: reservedBits ?? 0,
-    opcode,
-    maskingKey,
-    payloadLength,
-  }, bytes);
+  encodeFrameHeaderInto(
+    { fin, reservedBits, opcode, maskingKey, payloadLength },
+    bytes,
+  );
   if (payload !== undefined) {
     bytes.set(payload, headerLength);
     if (maskingKey !== undefined) mask(bytes, maskingKey, 0, headerLength);
