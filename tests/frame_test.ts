@@ -1161,7 +1161,7 @@ Deno.test("a close reason that is not UTF-8 is answered with 1007", () => {
       const error = assertFault(() => decodeClosePayload(payload), {
         kind: "invalid-utf8",
         closeCode: 1007,
-        naming: "(code 4001)",
+        naming: "not valid UTF-8 (code 4001)",
       });
       assertInstanceOf(error.cause, TypeError);
     }
