@@ -34,9 +34,10 @@ import { isAuthority } from "./_http_head.ts";
  * `https://example.com`, all hosts below one as in `https://*.example.com`,
  * or `*` for any, which is safe only where no cookie and no address counts.
  * @param host The host that the request is for. If given, pages of the same
- * host and port are allowed. A host name of the attacker's that points to our
- * address passes too (DNS rebinding): where the network is trusted, leave it
- * out and list the origins.
+ * host and port are allowed, whether by http or https, since a server behind a
+ * proxy cannot tell. A host name of the attacker's that points to our address
+ * passes too (DNS rebinding): where the network is trusted, leave it out and
+ * list the origins.
  * @returns Whether the origin is allowed.
  * @throws {TypeError} If an entry of the list is not an origin.
  */
@@ -48,16 +49,16 @@ export function originAllowed(
   allowList.forEach(checkEntry);
   if (origin === undefined || origin === null) return true;
   if (allowList.includes("*") || allowList.includes(origin)) return true;
-  if (origin === `https://${host}` || origin === `http://${host}`) return true;
   const asked = parseOrigin(origin);
   if (asked === undefined) return false;
-  // `Host` has no scheme: its default port is taken to be the page's own.
-  if (
-    host !== undefined && parseHost(asked.scheme, host)?.host === asked.host
-  ) {
-    return true;
-  }
+  if (host !== undefined && isSameHost(asked, host)) return true;
   return allowList.some((entry) => matches(asked, entry));
+}
+
+/** `Host` has no scheme: its default port is taken to be the page's own. */
+function isSameHost({ scheme, host }: Origin, ours: string): boolean {
+  if (scheme !== "http" && scheme !== "https") return false;
+  return host === ours || host === parseHost(scheme, ours)?.host;
 }
 
 interface Origin {

@@ -190,7 +190,7 @@ class ReadUpgradeRequest implements UpgradeRequest {
 
   constructor(head: UpgradeHead, fields: FieldLookup) {
     const place = readPlace(head, fields);
-    checkUpgradeFields(fields, (message, kind) => fail(message, kind));
+    checkUpgradeFields(fields, fail);
     checkNoBody(fields);
     checkVersion(fields.get("sec-websocket-version"));
     this.#head = head;
@@ -362,7 +362,12 @@ export function selectProtocol(
   offered: readonly string[],
   supported: readonly string[],
 ): string | undefined {
-  return offered.find((protocol) => supported.includes(protocol));
+  for (const protocol of offered) {
+    const index = supported.indexOf(protocol);
+    // Our own string: the client's may be a slice that keeps its head in memory.
+    if (index >= 0) return supported[index];
+  }
+  return undefined;
 }
 
 const ACCEPTED = "HTTP/1.1 101 Switching Protocols\r\n" +
