@@ -136,8 +136,10 @@ function parseUrl(url: string | URL): URL {
   let parsed: URL;
   try {
     parsed = new URL(url);
-  } catch (cause) {
-    throw new SyntaxError(`Malformed URL ${quote(String(url))}`, { cause });
+  } catch {
+    // Without the password, since errors end up in logs, as would the cause.
+    const shown = String(url).replace(/\/\/[^/]*@/, "//...@");
+    throw new SyntaxError(`Malformed URL, got ${quote(shown)}`);
   }
   if (!/^(?:ws|http)s?:$/.test(parsed.protocol)) {
     throw new SyntaxError(

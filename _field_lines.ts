@@ -53,8 +53,12 @@ export function fieldLine(name: string, value: string | undefined): string {
     throw new TypeError(`Header name must be a token, got ${quote(name)}`);
   }
   if (!isFieldValue(text)) {
+    // Not the value, which may be a password: errors end up in logs.
+    const wrong = [...text].find((character) => !isFieldValue(character)) ?? "";
     throw new TypeError(
-      `Header ${name} has a value that is not allowed, got ${quote(text)}`,
+      `Value of header [${name}] has a character that is not allowed, got ${
+        quote(wrong)
+      }`,
     );
   }
   return `${name}: ${text}\r\n`;

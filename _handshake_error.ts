@@ -32,6 +32,10 @@ export type HandshakeErrorKind =
   | "status"
   /** `Sec-WebSocket-Accept` does not answer the key that was sent: 101. */
   | "accept"
+  /** The handshake was not complete in time: 408; 0 on a client. */
+  | "timeout"
+  /** The peer closed the connection before it was complete: 400; 0 on a client. */
+  | "closed"
   /** The application refused the request: whatever status it chose. */
   | "rejected";
 

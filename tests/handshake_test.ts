@@ -1435,6 +1435,17 @@ Deno.test("buildUpgradeRequest: offers and headers that are refused", () => {
   assertFalse(/Protocol|Extensions/.test(build("ws://a", { protocols: [] })));
 });
 
+Deno.test("errors do not tell passwords", () => {
+  const url = "wss://user:pass@word@example.com:99999/";
+  const error = assertThrows(() => buildUpgradeRequest(url), SyntaxError);
+  assertStringIncludes(error.message, "[wss://...@example.com:99999/]");
+  const headers = { "Authorization": "Bearer password\n" };
+  const other = assertThrows(() => build("ws://a", { headers }), TypeError);
+  assertStringIncludes(other.message, "[Authorization]");
+  assertStringIncludes(other.message, "[\\x0a]");
+  assertFalse(other.message.includes("pass"));
+});
+
 Deno.test("buildUpgradeRequest: a fresh key each time", () => {
   const keys = Array.from(
     { length: 100 },
@@ -1592,6 +1603,7 @@ Deno.test("originAllowed: who may open a WebSocket", () => {
     ["https://*.d.example", true],
     ["a.example", false],
     ["https://", false],
+    ["https://a.example:99999", false],
     ["https://undefined", false],
     ["file://", false],
     ["__proto__", false],
