@@ -49,6 +49,13 @@ export function originAllowed(
   allowList.forEach(checkEntry);
   if (origin === undefined || origin === null) return true;
   if (allowList.includes("*") || allowList.includes(origin)) return true;
+  // As browsers write it, so mostly without the two URLs below.
+  if (
+    host !== undefined && isAuthority(host) &&
+    (origin === `https://${host}` || origin === `http://${host}`)
+  ) {
+    return true;
+  }
   const asked = parseOrigin(origin);
   if (asked === undefined) return false;
   if (host !== undefined && isSameHost(asked, host)) return true;
