@@ -310,8 +310,11 @@ export class WebSocketProtocol {
    * is not asked for now comes with the next call.
    */
   receive(bytes: Uint8Array<ArrayBuffer>): Iterable<ProtocolEvent> {
+    if (this.#state !== "open" && this.#state !== "local-closing") {
+      return this.#events;
+    }
     if (this.#position === this.#bytes.length) {
-      this.#bytes = bytes;
+      this.#bytes = plain(bytes);
       this.#position = 0;
     } else {
       const rest = this.#bytes.subarray(this.#position);
@@ -861,6 +864,13 @@ export class WebSocketProtocol {
     this.#sending = undefined;
     this.#latestPong = undefined;
   }
+}
+
+/** A `Uint8Array` and nothing else: slice() of Node's Buffer does not copy. */
+function plain(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return bytes.constructor === Uint8Array
+    ? bytes
+    : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 /** As much of a text as fits a Close frame, whole characters only (§5.5). */
