@@ -222,7 +222,7 @@ export class IncomingMessage {
       this.#memory = piece;
       this.#filled = piece.length;
     } else {
-      this.#reserve(piece.length, false);
+      this.#grow(this.#filled + piece.length);
       this.#memory.set(piece, this.#filled);
       this.#filled += piece.length;
     }
@@ -235,7 +235,7 @@ export class IncomingMessage {
       const room = memory.length - this.#filled;
       if (room === 0) {
         // The announcement was larger than what is reserved at once.
-        this.#reserve(end - from, true);
+        this.#reserve(this.#announced - this.#filled, true);
         continue;
       }
       const length = Math.min(room, end - from);
@@ -285,14 +285,22 @@ export class IncomingMessage {
     const memory = this.#memory;
     const needed = this.#filled + length;
     if (memory !== undefined && needed <= memory.length) return;
-    let size = Math.min(needed, Math.max(RESERVED_AHEAD, this.#filled * 2));
-    if (!isWhole) {
-      const doubled = (memory?.length ?? 0) * 2;
-      size = Math.max(size, Math.min(doubled, this.#limits.maxMessageSize));
-    }
-    if (size <= (memory?.length ?? 0)) return;
+    const size = Math.min(needed, Math.max(RESERVED_AHEAD, this.#filled * 2));
+    if (!isWhole) this.#grow(size);
+    else if (size > (memory?.length ?? 0)) this.#move(size);
+  }
+
+  /** Makes the memory that large, or twice as large as it is. */
+  #grow(size: number): void {
+    const length = this.#memory?.length ?? 0;
+    if (size <= length) return;
+    const { maxMessageSize } = this.#limits;
+    this.#move(Math.max(size, Math.min(length * 2, maxMessageSize)));
+  }
+
+  #move(size: number): void {
     const larger = new Uint8Array(size);
-    if (this.#filled > 0) larger.set(memory!.subarray(0, this.#filled));
+    if (this.#filled > 0) larger.set(this.#memory!.subarray(0, this.#filled));
     this.#memory = larger;
   }
 
