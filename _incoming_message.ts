@@ -143,6 +143,8 @@ export class IncomingMessage {
    */
   destination(remaining: number): Uint8Array<ArrayBuffer> | undefined {
     if (this.#memory === undefined || this.#inChunks) return undefined;
+    // What comes out of an extension goes there.
+    if (this.#extension !== undefined) return undefined;
     const end = Math.min(this.#filled + remaining, this.#memory.length);
     if (end <= this.#filled) return undefined;
     return this.#memory.subarray(this.#filled, end);
