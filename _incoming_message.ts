@@ -49,6 +49,9 @@ export function messageTooBig(
   );
 }
 
+/** Where text is not UTF-8 that lacks its last bytes. */
+export const CUT_OFF = "it ends within a character";
+
 /** The error for text that is not UTF-8. */
 export function invalidUtf8(where: string): ProtocolError {
   return new ProtocolError(`The text is not valid UTF-8 (${where})`, {
@@ -175,7 +178,7 @@ export class IncomingMessage {
   end(): TextMessage | BinaryMessage | undefined {
     const type = this.#type!;
     if (type === "text" && !this.#validator.isComplete) {
-      throw invalidUtf8("it ends within a character");
+      throw invalidUtf8(CUT_OFF);
     }
     this.#type = undefined;
     if (this.#inChunks) {

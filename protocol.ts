@@ -43,13 +43,14 @@ import {
 import type { NegotiatedExtension } from "./extension.ts";
 import type { PreparedMessage } from "./prepared.ts";
 import {
+  CUT_OFF,
   IncomingMessage,
   type IncomingMessageLimits,
   invalidUtf8,
   messageTooBig,
 } from "./_incoming_message.ts";
 import { Output } from "./_output.ts";
-import { decodeUtf8, isUtf8 } from "./_utf8.ts";
+import { decodeUtf8, isUtf8, Utf8Validator } from "./_utf8.ts";
 
 export type { NegotiatedExtension } from "./extension.ts";
 
@@ -664,6 +665,8 @@ export class WebSocketProtocol {
   #checkHeader(): void {
     const header = this.#header;
     const { opcode } = header;
+    // The same is said of it whether or not all of its length has arrived.
+    if (opcode & 0x8) header.payloadLength = Math.min(header.payloadLength, 126);
     const isFirst = opcode === Opcode.Text || opcode === Opcode.Binary;
     checkFrameHeader(header, isFirst ? this.#dataRules : this.#otherRules);
     const isBegun = this.#message?.type !== undefined;
@@ -698,7 +701,7 @@ export class WebSocketProtocol {
       : this.#bytes.slice(start, end);
     if (maskingKey !== undefined) mask(bytes, maskingKey);
     if (opcode === Opcode.Binary) return { type: "binary", data: bytes };
-    if (!isUtf8(bytes)) throw invalidUtf8("in a message of one frame");
+    if (!isUtf8(bytes)) throw invalidFrame(bytes);
     const data = this.#textAs === "bytes" ? bytes : decodeUtf8(bytes);
     return { type: "text", data };
   }
@@ -871,6 +874,12 @@ function plain(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return bytes.constructor === Uint8Array
     ? bytes
     : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** What is wrong with a text that came in one frame. */
+function invalidFrame(bytes: Uint8Array): ProtocolError {
+  const isCutOff = new Utf8Validator().push(bytes);
+  return invalidUtf8(isCutOff ? CUT_OFF : "in a frame");
 }
 
 /** As much of a text as fits a Close frame, whole characters only (§5.5). */
