@@ -347,7 +347,7 @@ export class WebSocketProtocol {
     try {
       while (this.#state === "open" || this.#state === "local-closing") {
         const event = this.#message?.nextChunk() ?? this.#step();
-        if (event === null) break;
+        if (event === null) return this.#partSoFar();
         if (event !== undefined) return event;
       }
     } catch (error) {
@@ -598,6 +598,14 @@ export class WebSocketProtocol {
     return this.#header.opcode & 0x8
       ? this.#takeControlPayload()
       : this.#takePayload();
+  }
+
+  // Chunks may have been asked for in the middle of a message.
+  #partSoFar(): MessageChunk | undefined {
+    const message = this.#message;
+    if (!this.chunks || message?.type === undefined) return undefined;
+    message.goInChunks();
+    return message.nextChunk();
   }
 
   /** Takes a frame's header off the input and judges it. */
