@@ -196,6 +196,7 @@ const encoder = new TextEncoder();
 
 /** The message that is being sent in fragments. */
 interface Sending {
+  type: "text" | "binary";
   extension: NegotiatedExtension | undefined;
   // The first half of a pair that a string was cut within, or "".
   highSurrogate: string;
@@ -318,11 +319,7 @@ export class WebSocketProtocol {
       this.#bytes = plain(bytes);
       this.#position = 0;
     } else {
-      const rest = this.#bytes.subarray(this.#position);
-      const joined = new Uint8Array(rest.length + bytes.length);
-      joined.set(rest);
-      joined.set(bytes, rest.length);
-      this.#bytes = joined;
+      this.#bytes = joined(this.#bytes.subarray(this.#position), bytes);
       this.#position = 0;
     }
     return this.#events;
@@ -484,6 +481,7 @@ export class WebSocketProtocol {
    * {@linkcode sendBinary} take it. Text may be cut anywhere, bytes too.
    * @param options Whether this is the last one, and whether to compress.
    * @throws {DOMException} "InvalidStateError" if the connection is closing.
+   * @throws {TypeError} If the message was begun as the other type.
    */
   sendFragment(
     type: "text" | "binary",
@@ -505,11 +503,13 @@ export class WebSocketProtocol {
       opcode = type === "text" ? Opcode.Text : Opcode.Binary;
       const extension = this.#extensionFor(compress, undefined);
       reservedBits = extension?.reservedBits ?? 0;
-      this.#sending = { extension, highSurrogate: "" };
+      this.#sending = { type, extension, highSurrogate: "" };
+    } else if (type !== this.#sending.type) {
+      throw new TypeError(
+        `The message that is being sent is ${this.#sending.type} (${type})`,
+      );
     }
-    const payload = typeof data === "string"
-      ? this.#encodePart(data, fin, this.#sending)
-      : data;
+    const payload = this.#encodePart(data, fin, this.#sending);
     const encoded = this.#sending.extension?.encode(payload, fin, false);
     if (fin) this.#sending = undefined;
     this.#output.frame(opcode, encoded ?? payload, fin, reservedBits);
@@ -786,7 +786,7 @@ export class WebSocketProtocol {
   #answerPing(data: Uint8Array<ArrayBuffer>): void {
     if (this.#state !== "open") return;
     if (this.#pongsQueued > MAX_QUEUED_PONGS) {
-      this.#latestPong = data;
+      this.#latestPong = data.slice();
       return;
     }
     this.#pongsQueued += data.length + 2;
@@ -841,8 +841,18 @@ export class WebSocketProtocol {
     return (compress ?? extension?.wants(length)) ? extension : undefined;
   }
 
-  #encodePart(text: string, fin: boolean, sending: Sending): Uint8Array {
-    const whole = sending.highSurrogate + text;
+  #encodePart(
+    data: string | Uint8Array,
+    fin: boolean,
+    sending: Sending,
+  ): Uint8Array {
+    const before = sending.highSurrogate;
+    if (typeof data !== "string") {
+      if (before === "") return data;
+      sending.highSurrogate = "";
+      return joined(encoder.encode(before), data);
+    }
+    const whole = before + data;
     const isCut = !fin && HIGH_SURROGATE_AT_END.test(whole);
     sending.highSurrogate = isCut ? whole.slice(-1) : "";
     return encoder.encode(isCut ? whole.slice(0, -1) : whole);
@@ -888,6 +898,13 @@ function plain(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 function invalidFrame(bytes: Uint8Array): ProtocolError {
   const isCutOff = new Utf8Validator().push(bytes);
   return invalidUtf8(isCutOff ? CUT_OFF : "in a frame");
+}
+
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(first.length + second.length);
+  bytes.set(first);
+  bytes.set(second, first.length);
+  return bytes;
 }
 
 /** As much of a text as fits a Close frame, whole characters only (§5.5). */
