@@ -96,6 +96,16 @@ export class IncomingMessage {
     return this.#type;
   }
 
+  /** Whether the begun message is delivered in chunks. */
+  get isInChunks(): boolean {
+    return this.#inChunks;
+  }
+
+  /** How much of the begun message is kept, in bytes. */
+  get length(): number {
+    return this.#filled;
+  }
+
   /** Whether the begun message goes through an extension. */
   get isTransformed(): boolean {
     return this.#extension !== undefined;

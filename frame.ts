@@ -118,7 +118,8 @@ export type ProtocolErrorKind =
   | "invalid-utf8"
   | "invalid-close-payload"
   | "invalid-close-code"
-  | "extension";
+  | "extension"
+  | "internal";
 
 /**
  * The peer broke the protocol, or went over a limit. The error carries the

@@ -15,6 +15,9 @@
  *
  * @module
  */
+export * from "./accept.ts";
+export * from "./connect.ts";
+export * from "./connection.ts";
 export * from "./extension.ts";
 export * from "./frame.ts";
 export * from "./handshake.ts";

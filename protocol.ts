@@ -374,7 +374,6 @@ export class WebSocketProtocol {
     };
     this.#state = "closed";
     this.#forgetInput();
-    this.#output.clear();
     if (this.#isCloseDelivered) return undefined;
     this.#isCloseDelivered = true;
     return this.#closed;
@@ -388,8 +387,19 @@ export class WebSocketProtocol {
    */
   get destination(): Uint8Array<ArrayBuffer> | undefined {
     if (this.#remaining <= 0 || this.#header.opcode & 0x8) return undefined;
-    if (this.#position < this.#bytes.length || this.chunks) return undefined;
+    if (this.#position < this.#bytes.length) return undefined;
     return this.#message?.destination(this.#remaining);
+  }
+
+  /** How much of an unfinished message has arrived, in bytes. */
+  get unfinishedLength(): number {
+    return this.#message?.length ?? 0;
+  }
+
+  /** Forgets the bytes owed to the peer, who will not read them. */
+  dropOutput(): void {
+    this.#output.clear();
+    this.#latestPong = undefined;
   }
 
   /** How many bytes wait to be taken with {@linkcode takeOutput}. */
@@ -738,7 +748,7 @@ export class WebSocketProtocol {
     let length = Math.min(this.#remaining, bytes.length - start);
     if (length === 0 && this.#remaining > 0) return null;
     // What a chunk inflates to waits for delivery: a little at a time.
-    if (this.chunks && message.isTransformed) {
+    if (message.isInChunks && message.isTransformed) {
       length = Math.min(length, MAX_TRANSFORMED_AT_ONCE);
     }
     const end = start + length;

@@ -1,0 +1,83 @@
+/**
+ * Timers for thousands of connections: deadlines that fall close together share
+ * one, so that setting and cancelling costs little, and nothing is left running
+ * when the last is cancelled.
+ *
+ * @module
+ */
+
+// A deadline may be late by this share of its delay.
+const COARSENESS = 1 / 16;
+
+const MAX_DELAY = 2 ** 31 - 1;
+
+interface Slot {
+  readonly time: number;
+  readonly deadlines: Set<Deadline>;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+const slots = new Map<number, Slot>();
+
+/** Something to be done after a while, unless it is cancelled. */
+export class Deadline {
+  readonly #callback: () => void;
+  #slot: Slot | undefined;
+
+  /**
+   * @param delay How long to wait, in milliseconds; it becomes up to a
+   * sixteenth more. Not more than 24 days are waited.
+   * @param callback What to do then; it must not throw.
+   */
+  constructor(delay: number, callback: () => void) {
+    this.#callback = callback;
+    this.#enter(delay);
+  }
+
+  /** Begins anew. */
+  restart(delay: number): void {
+    this.cancel();
+    this.#enter(delay);
+  }
+
+  /** Does nothing if it is due or cancelled already. */
+  cancel(): void {
+    const slot = this.#slot;
+    if (slot === undefined) return;
+    this.#slot = undefined;
+    slot.deadlines.delete(this);
+    if (slot.deadlines.size === 0) {
+      clearTimeout(slot.timer);
+      slots.delete(slot.time);
+    }
+  }
+
+  #enter(delay: number): void {
+    const now = performance.now();
+    const step = Math.max(1, delay * COARSENESS);
+    const due = now + Math.min(delay, MAX_DELAY - step);
+    const time = Math.ceil(due / step) * step;
+    let slot = slots.get(time);
+    if (slot === undefined) {
+      slot = { time, deadlines: new Set(), timer: undefined };
+      slot.timer = setTimeout(fire, time - now, slot);
+      slots.set(time, slot);
+    }
+    slot.deadlines.add(this);
+    this.#slot = slot;
+  }
+
+  /** Called by the slot's timer. */
+  static expire(deadline: Deadline): void {
+    deadline.#slot = undefined;
+    deadline.#callback();
+  }
+}
+
+function fire(slot: Slot): void {
+  slots.delete(slot.time);
+  for (const deadline of slot.deadlines) {
+    // One callback may cancel another of the same slot.
+    if (slot.deadlines.delete(deadline)) Deadline.expire(deadline);
+  }
+}

@@ -1,0 +1,441 @@
+/**
+ * Moves bytes between a protocol and its transport: reads no further ahead than
+ * the limits allow, writes all that is queued at once, and brings the transport
+ * to its end.
+ *
+ * @module
+ */
+
+import type {
+  BinaryMessage,
+  Closed,
+  CloseInfo,
+  MessageChunk,
+  TextMessage,
+  WebSocketProtocol,
+} from "./protocol.ts";
+import { Deadline } from "./_deadline.ts";
+import type { ByteDuplex } from "./_duplex.ts";
+import { ConnectionClosedError } from "./_connection_closed_error.ts";
+import { ReadBuffer } from "./_read_buffer.ts";
+import { handled, Waiters } from "./_waiter.ts";
+
+/** What a consumer takes off the pump. */
+export type Received = TextMessage | BinaryMessage | MessageChunk;
+
+/** What the pump has to know, and whom to tell. */
+export interface PumpOptions {
+  /** How much is read ahead while nobody asks, in bytes. */
+  maxReadAhead: number;
+  /** How many messages are read ahead while nobody asks. */
+  maxReadAheadMessages: number;
+  /** How much may wait to be written before senders wait, in bytes. */
+  highWaterMark: number;
+  /** How long closing may take, in milliseconds. */
+  closeTimeout: number;
+  /** Told of every pong. */
+  onPong(data: Uint8Array): void;
+  /** Told when no message comes any more. */
+  onClosed(closed: Closed): void;
+}
+
+// A consumer that takes no message for so many microtasks is busy elsewhere.
+// `for await` with an `await` in its body needs three for each message.
+const PATIENCE = 8;
+
+// What arrives after the end is read to here, by all connections.
+let waste: Uint8Array<ArrayBuffer> | undefined;
+
+/** Drives one connection. */
+export class Pump {
+  readonly #duplex: ByteDuplex;
+  readonly #protocol: WebSocketProtocol;
+  readonly #options: PumpOptions;
+
+  readonly #buffer = new ReadBuffer();
+  #destination: Uint8Array<ArrayBuffer> | undefined;
+  #isReading = false;
+  #queue: Received[] = [];
+  #queuedBytes = 0;
+  readonly #waiters = new Waiters<Received | undefined>();
+
+  // How often a message was taken, and how often at the last look.
+  #taken = 0;
+  #takenBefore = 0;
+  #patience = 0;
+  #isSettling = false;
+
+  #writing: Uint8Array | undefined;
+  #isFlushScheduled = false;
+  readonly #drainWaiters = new Waiters<void>();
+
+  #closed: Closed | undefined;
+  #closing: Deadline | undefined;
+  #isWriteEnded = false;
+  #isEnded = false;
+  readonly #endWaiters = new Waiters<CloseInfo>();
+
+  /** Whether the peer has been heard, or has taken what was sent, since `false`
+   * was last put here. */
+  isAlive = true;
+  /** Whether a message has been received since `false` was last put here. */
+  isActive = false;
+
+  constructor(
+    duplex: ByteDuplex,
+    protocol: WebSocketProtocol,
+    options: PumpOptions,
+  ) {
+    this.#duplex = duplex;
+    this.#protocol = protocol;
+    this.#options = options;
+  }
+
+  /** Begins. What the protocol has been given before comes first. */
+  start(): void {
+    this.#settle();
+  }
+
+  /** How the connection was closed; `undefined` while messages may come. */
+  get closed(): Closed | undefined {
+    return this.#closed;
+  }
+
+  /** How many bytes wait to be written. */
+  get bufferedAmount(): number {
+    return this.#protocol.outputLength + (this.#writing?.length ?? 0);
+  }
+
+  /** Whether a silent peer would be heard if it spoke, or owes a read. */
+  get isListening(): boolean {
+    return this.#isReading || this.#writing !== undefined;
+  }
+
+  // --- Receiving -----------------------------------------------------------
+
+  /** The next message that is there already. */
+  take(): Received | undefined {
+    this.#taken++;
+    const message = this.#queue.shift();
+    if (message === undefined) return this.#parse();
+    this.#queuedBytes -= message.data.length;
+    if (!this.#isReading) this.#settle();
+    return message;
+  }
+
+  /**
+   * The next message; `undefined` when none comes any more. Calls are answered
+   * in their order.
+   *
+   * @param signal Cancels the call: no message is lost.
+   */
+  next(signal?: AbortSignal): Promise<Received | undefined> {
+    if (this.#waiters.length === 0 && !signal?.aborted) {
+      const message = this.take();
+      if (message !== undefined || this.#closed !== undefined) {
+        return Promise.resolve(message);
+      }
+    }
+    const message = this.#waiters.wait(signal);
+    this.#goOn();
+    return message;
+  }
+
+  /** Parses up to the next message. */
+  #parse(): Received | undefined {
+    for (;;) {
+      const event = this.#protocol.nextEvent();
+      if (event === undefined) return undefined;
+      switch (event.type) {
+        case "text":
+        case "binary":
+        case "chunk":
+          this.isActive = true;
+          if (typeof event.data !== "string") this.#buffer.lend(event.data);
+          return event;
+        case "pong":
+          this.#options.onPong(event.data);
+          break;
+        case "close":
+          this.#close(event);
+          return undefined;
+      }
+    }
+  }
+
+  #isFull(): boolean {
+    const { maxReadAhead, maxReadAheadMessages } = this.#options;
+    return this.#queue.length >= maxReadAheadMessages ||
+      this.#queuedBytes + this.#protocol.unfinishedLength >= maxReadAhead;
+  }
+
+  /**
+   * Looks at what nobody has asked for yet, so that pings are answered and a
+   * Close frame is seen, up to the limits. Nobody can wait for ever for room
+   * once this side is closing: then what is too much is dropped.
+   */
+  #parseAhead(): void {
+    while (!this.#isFull()) {
+      const message = this.#parse();
+      if (message === undefined) return;
+      this.#queue.push(message);
+      this.#queuedBytes += message.data.length;
+    }
+    if (this.#protocol.state !== "open") {
+      while (this.#parse() !== undefined);
+    }
+  }
+
+  /** Goes on as soon as the consumer has worked off what it can. */
+  #settle(): void {
+    this.#patience = PATIENCE;
+    if (this.#isSettling) return;
+    this.#isSettling = true;
+    queueMicrotask(this.#lookAgain);
+  }
+
+  readonly #lookAgain = (): void => {
+    if (this.#taken !== this.#takenBefore) {
+      this.#takenBefore = this.#taken;
+      this.#patience = PATIENCE;
+    }
+    if (this.#waiters.length === 0 && this.#patience-- > 0) {
+      queueMicrotask(this.#lookAgain);
+      return;
+    }
+    this.#isSettling = false;
+    this.#goOn();
+  };
+
+  /** The consumer waits, or is busy elsewhere: writes, and reads on. */
+  #goOn(): void {
+    if (this.#isReading || this.#isEnded) {
+      this.flush();
+      return;
+    }
+    if (this.#waiters.length === 0) this.#parseAhead();
+    this.flush();
+    if (this.#closed !== undefined || this.#isEnded) return;
+    const isWanted = this.#waiters.length > 0 || !this.#isFull() ||
+      this.#protocol.state !== "open";
+    if (isWanted) this.#read();
+  }
+
+  #read(): void {
+    this.#isReading = true;
+    let into: Uint8Array<ArrayBuffer>;
+    if (this.#closed !== undefined) {
+      into = waste ??= new Uint8Array(65536);
+    } else {
+      this.#buffer.reuse();
+      this.#destination = this.#protocol.destination;
+      into = this.#destination ?? this.#buffer.room();
+    }
+    try {
+      this.#duplex.read(into).then(this.#onRead, this.#onReadError);
+    } catch (error) {
+      this.#onReadError(error);
+    }
+  }
+
+  readonly #onRead = (length: number | null): void => {
+    this.#isReading = false;
+    if (this.#isEnded) return;
+    if (length === null) {
+      this.#onEnd();
+      return;
+    }
+    this.isAlive = true;
+    if (this.#closed !== undefined) {
+      this.#read();
+      return;
+    }
+    this.#protocol.receive(
+      this.#destination?.subarray(0, length) ?? this.#buffer.filled(length),
+    );
+    this.#destination = undefined;
+    while (this.#waiters.length > 0) {
+      const message = this.take();
+      if (message === undefined) break;
+      this.#waiters.serve(message);
+    }
+    if (this.#waiters.length > 0) this.#goOn();
+    else this.#settle();
+  };
+
+  readonly #onReadError = (error: unknown): void => {
+    this.#isReading = false;
+    this.end(error);
+  };
+
+  /** The peer has ended its direction: what it is owed still goes out. */
+  #onEnd(): void {
+    if (this.#closed === undefined) this.#close(this.#protocol.receiveEnd()!);
+    this.flush();
+    if (this.bufferedAmount === 0) this.end();
+  }
+
+  // --- Sending -------------------------------------------------------------
+
+  /** Writes what is queued once the caller's task is through. */
+  scheduleFlush(): void {
+    // Whoever settles, or writes, flushes when it is done.
+    if (this.#isFlushScheduled || this.#isSettling) return;
+    if (this.#writing !== undefined) return;
+    this.#isFlushScheduled = true;
+    queueMicrotask(this.#flushNow);
+  }
+
+  readonly #flushNow = (): void => {
+    this.#isFlushScheduled = false;
+    this.flush();
+  };
+
+  /** Writes what is queued, unless something is being written. */
+  flush(): void {
+    if (this.#writing !== undefined || this.#isEnded) return;
+    const bytes = this.#protocol.takeOutput();
+    if (bytes === undefined) {
+      if (this.#closed !== undefined) this.#endWriting();
+      return;
+    }
+    this.#write(bytes);
+  }
+
+  #write(bytes: Uint8Array): void {
+    this.#writing = bytes;
+    try {
+      this.#duplex.write(bytes).then(this.#onWritten, this.#onWriteError);
+    } catch (error) {
+      this.#onWriteError(error);
+    }
+  }
+
+  readonly #onWritten = (length: number): void => {
+    const bytes = this.#writing!;
+    if (this.#isEnded) return;
+    this.isAlive = true;
+    if (length < bytes.length) {
+      this.#write(bytes.subarray(length));
+      return;
+    }
+    this.#writing = undefined;
+    this.#protocol.releaseOutput();
+    this.flush();
+    if (this.bufferedAmount <= this.#options.highWaterMark) {
+      this.#drainWaiters.serveAll();
+    }
+  };
+
+  // The peer takes nothing more, but what it has sent may still be there.
+  readonly #onWriteError = (error: unknown): void => {
+    if (this.#isEnded) return;
+    this.#writing = undefined;
+    this.#isWriteEnded = true;
+    this.#protocol.dropOutput();
+    this.#closing ??= new Deadline(
+      this.#options.closeTimeout,
+      () => this.end(error),
+    );
+    if (this.#closed !== undefined) this.end(error);
+    else this.#goOn();
+  };
+
+  /**
+   * Waits until little is left to write. Rejects when the connection ends
+   * before.
+   */
+  drained(signal?: AbortSignal): Promise<void> {
+    return handled(this.#drainWaiters.wait(signal));
+  }
+
+  // --- The end -------------------------------------------------------------
+
+  /** Waits until the transport has ended. */
+  ended(): Promise<CloseInfo> {
+    return this.#isEnded
+      ? Promise.resolve(infoOf(this.#closed!))
+      : this.#endWaiters.wait();
+  }
+
+  /** Begins to wait for the peer's Close frame, but not for ever. */
+  expectClose(): void {
+    this.#closing ??= new Deadline(
+      this.#options.closeTimeout,
+      () =>
+        this.end(
+          new Error(
+            `The closing handshake took more than ${this.#options.closeTimeout} ms`,
+          ),
+        ),
+    );
+    // A failure that this side has found by itself is an event too.
+    if (this.#protocol.state === "failed") this.#parse();
+    this.scheduleFlush();
+    // What is in the way of the peer's Close frame is dropped.
+    if (!this.#isReading) this.#settle();
+  }
+
+  /** No message comes any more; the transport is brought to its end. */
+  #close(closed: Closed): void {
+    this.#closed = closed;
+    this.#options.onClosed(closed);
+    this.#waiters.serveAll(undefined);
+    this.#closing ??= new Deadline(
+      this.#options.closeTimeout,
+      () => this.end(),
+    );
+    this.scheduleFlush();
+  }
+
+  /** All is written. The server ends its direction first (RFC 6455 §7.1.1). */
+  #endWriting(): void {
+    if (this.#isWriteEnded) return;
+    this.#isWriteEnded = true;
+    if (this.#protocol.transport === "close") {
+      if (this.#duplex.closeWrite === undefined) {
+        this.end();
+        return;
+      }
+      try {
+        this.#duplex.closeWrite().catch((error) => this.end(error));
+      } catch (error) {
+        this.end(error);
+        return;
+      }
+    }
+    // To close at once could cost the peer what it has not read (§7.1.1).
+    if (!this.#isReading) this.#read();
+  }
+
+  /**
+   * Ends the transport at once.
+   *
+   * @param error Why, if not because all is done.
+   */
+  end(error?: unknown): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    const cause = error === undefined || error instanceof Error
+      ? error
+      : new Error(String(error));
+    const closed = this.#protocol.receiveEnd(cause);
+    this.#closing?.cancel();
+    if (this.#closed === undefined) {
+      this.#close(closed!);
+      this.#closing?.cancel();
+    }
+    try {
+      this.#duplex.close();
+    } catch {
+      // It is closed already.
+    }
+    const info = infoOf(this.#closed!);
+    this.#drainWaiters.rejectAll(new ConnectionClosedError(info));
+    this.#endWaiters.serveAll(info);
+  }
+}
+
+function infoOf({ type: _, ...info }: Closed): CloseInfo {
+  return info;
+}

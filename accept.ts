@@ -1,0 +1,285 @@
+/**
+ * The server's way to a connection: reads a request for an upgrade off a byte
+ * stream, answers it, and hands over what is behind it.
+ *
+ * @module
+ */
+
+import {
+  acceptUpgrade,
+  HandshakeError,
+  originAllowed,
+  parseRequestHead,
+  readUpgrade,
+  rejectUpgrade,
+  type RequestHead,
+  selectProtocol,
+  type UpgradeRequest,
+} from "./handshake.ts";
+import type { Extension, NegotiatedExtension } from "./extension.ts";
+import {
+  type AbortOptions,
+  type ConnectionOptions,
+  type Duplex,
+  WebSocketConnection,
+} from "./connection.ts";
+import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
+import {
+  lingerAndClose,
+  type OpeningLimits,
+  type ReadHead,
+  readHead,
+  withinLimits,
+  writeAll,
+} from "./_opening.ts";
+
+/** Limits of {@linkcode readRequest}. */
+export interface ReadRequestOptions extends AbortOptions {
+  /**
+   * The largest request head, in bytes; a larger one is refused with 431.
+   *
+   * @default {16384}
+   */
+  maxHeadSize?: number;
+  /**
+   * How many header fields a request may have; more are refused with 431.
+   *
+   * @default {100}
+   */
+  maxHeaders?: number;
+  /**
+   * How long the handshake may take, in milliseconds; 0 for ever.
+   *
+   * @default {10000}
+   */
+  handshakeTimeout?: number;
+}
+
+/** What a handler of {@linkcode AcceptOptions.onRequest} may add. */
+export interface Acceptance {
+  /**
+   * Further header fields of the response, such as `Set-Cookie`.
+   *
+   * @default {undefined} (none)
+   */
+  headers?: HeadersInit | undefined;
+  /**
+   * The subprotocol to speak, one of those offered.
+   *
+   * @default {undefined} (chosen by {@linkcode AcceptOptions.protocols})
+   */
+  protocol?: string | undefined;
+}
+
+/** Options of {@linkcode accept}. */
+export interface AcceptOptions extends ConnectionOptions, ReadRequestOptions {
+  /**
+   * The subprotocols that the server speaks. The first of the client's that is
+   * among them is chosen; if none is, the connection has none.
+   *
+   * @default {[]}
+   */
+  protocols?: readonly string[];
+  /**
+   * The origins whose pages may connect besides those of the host that the
+   * request is for, such as `https://example.com` or `https://*.example.com`;
+   * `*` for all. Other pages are refused with 403. Programs that are no browsers
+   * send no origin, and pass.
+   *
+   * With `*`, every page on the web can connect, and its visitors' cookies come
+   * along: cross-site WebSocket hijacking. Never use it where a cookie, or the
+   * network, tells who somebody is. A server behind a proxy that changes `Host`
+   * has to list its own origin. See `originAllowed` in `./handshake`.
+   *
+   * @default {[]}
+   */
+  origins?: readonly string[];
+  /**
+   * The extensions that the server supports, such as `permessageDeflate()`.
+   *
+   * @default {[]}
+   */
+  extensions?: readonly Extension[];
+  /**
+   * Looks at the request before it is accepted: the place to authenticate. Throw
+   * a `HandshakeError` to refuse it, return what to add to the response.
+   *
+   * @default {undefined} (all are accepted)
+   */
+  onRequest?(
+    request: UpgradeRequest,
+  ): Acceptance | void | Promise<Acceptance | void>;
+  /**
+   * What {@linkcode readRequest} has read off the stream already.
+   *
+   * @default {undefined} (nothing: the request is read)
+   */
+  received?: ReceivedRequest | undefined;
+}
+
+/** A request's head, and what came behind it. */
+export type ReceivedRequest = ReadHead<RequestHead>;
+
+/**
+ * Reads the head of a request, for a server that also answers plain requests:
+ * what is a WebSocket's goes on to {@linkcode accept} as `received`.
+ *
+ * @param duplex Where to read.
+ * @param options Limits, and a signal; when the time is up, or the signal is
+ * given, the stream is closed.
+ * @param received What has been read already, such as the beginning of the next
+ * request on a connection that is kept alive.
+ * @returns The head, or `undefined` if the stream ended before it began.
+ * @throws {HandshakeError} If what arrives is no head, or is not there in time.
+ * It is not answered: see `rejectUpgrade` in `./handshake`.
+ */
+export async function readRequest(
+  duplex: Duplex,
+  options: ReadRequestOptions = {},
+  received?: Uint8Array<ArrayBuffer>,
+): Promise<ReceivedRequest | undefined> {
+  const transport = toByteDuplex(duplex);
+  return await withinLimits(
+    transport,
+    limitsOf(options),
+    () =>
+      readHead(
+        transport,
+        (bytes) => parseRequestHead(bytes, options),
+        received,
+      ),
+  );
+}
+
+/**
+ * Accepts a WebSocket connection: reads the request off the stream, judges it
+ * (RFC 6455 §4.2.1), and answers it (§4.2.2). What is no request for an upgrade,
+ * or is refused, is answered with what is wrong, and the stream closed.
+ *
+ * @param duplex A stream that a client has opened, such as a `Deno.Conn`. It
+ * belongs to the connection from now on.
+ * @param options What to accept, limits, and a signal that gives up.
+ * @returns The open connection.
+ * @throws {HandshakeError} If the request is not accepted, or not there in time.
+ * @throws {unknown} What `onRequest` throws, answered with 500 unless it is a
+ * `HandshakeError`; what the stream throws; the signal's reason.
+ *
+ * @example
+ * ```ts
+ * import { accept } from "@sansio/websocket";
+ *
+ * async function serve(listener: Deno.Listener): Promise<void> {
+ *   for await (const conn of listener) echo(conn).catch(console.error);
+ * }
+ *
+ * async function echo(conn: Deno.Conn): Promise<void> {
+ *   await using ws = await accept(conn);
+ *   for await (const message of ws) await ws.send(message);
+ * }
+ * ```
+ */
+export async function accept(
+  duplex: Duplex,
+  options: AcceptOptions = {},
+): Promise<WebSocketConnection> {
+  const transport = toByteDuplex(duplex);
+  transport.setNoDelay?.(true);
+  const limits = limitsOf(options);
+  return await withinLimits(
+    transport,
+    limits,
+    () => answer(transport, options),
+  );
+}
+
+async function answer(
+  duplex: ByteDuplex,
+  options: AcceptOptions,
+): Promise<WebSocketConnection> {
+  try {
+    const { head, rest } = options.received ?? await readHead(
+      duplex,
+      (bytes) => parseRequestHead(bytes, options),
+    ) ?? ended();
+    const request = readUpgrade(head);
+    checkOrigin(request, options.origins ?? []);
+    const acceptance = await options.onRequest?.(request) ?? {};
+    const protocol = acceptance.protocol ??
+      selectProtocol(request.protocols, options.protocols ?? []);
+    const extension = negotiate(request, options.extensions ?? []);
+    const bytes = acceptUpgrade(request, {
+      protocol,
+      extensions: extension === undefined ? [] : [extension],
+      headers: acceptance.headers,
+    });
+    await writeAll(duplex, bytes);
+    return new WebSocketConnection(duplex, {
+      ...options,
+      role: "server",
+      protocol,
+      extension,
+      request,
+      received: rest,
+    });
+  } catch (error) {
+    await refuse(duplex, error);
+    throw error;
+  }
+}
+
+function ended(): never {
+  throw new HandshakeError("The connection was closed before a request", {
+    kind: "closed",
+  });
+}
+
+function checkOrigin(
+  { origin, host }: UpgradeRequest,
+  origins: readonly string[],
+): void {
+  if (origin === undefined || originAllowed(origin, origins, host)) return;
+  throw new HandshakeError(
+    `Pages of this origin may not connect to ${JSON.stringify(host)} (${
+      JSON.stringify(origin)
+    })`,
+    { status: 403, kind: "origin" },
+  );
+}
+
+/** The first offer, in the client's order, that an extension takes (§9.1). */
+function negotiate(
+  request: UpgradeRequest,
+  extensions: readonly Extension[],
+): NegotiatedExtension | undefined {
+  if (extensions.length === 0) return undefined;
+  for (const { name, parameters } of request.extensions) {
+    const extension = extensions.find((extension) => extension.name === name);
+    const negotiated = extension?.accept(parameters);
+    if (negotiated !== undefined) return negotiated;
+  }
+  return undefined;
+}
+
+/** Tells the client what is wrong, as far as it can still be told. */
+async function refuse(duplex: ByteDuplex, error: unknown): Promise<void> {
+  const reason = error instanceof HandshakeError
+    ? error
+    : new HandshakeError("The server met a condition it did not expect", {
+      status: 500,
+    });
+  try {
+    await writeAll(duplex, rejectUpgrade(reason));
+  } catch {
+    // It is gone, which the error that is thrown may be about.
+  }
+  // The caller has no use for the stream, and need not wait for its end.
+  lingerAndClose(duplex);
+}
+
+function limitsOf(options: ReadRequestOptions): OpeningLimits {
+  return {
+    timeout: options.handshakeTimeout ?? 10_000,
+    timeoutStatus: 408,
+    signal: options.signal,
+  };
+}

@@ -1,0 +1,247 @@
+/**
+ * The client's way to a connection: dials, asks for an upgrade, and checks the
+ * answer.
+ *
+ * @module
+ */
+
+import {
+  buildUpgradeRequest,
+  type BuiltUpgradeRequest,
+  HandshakeError,
+  parseResponseHead,
+  type UpgradeRequestOptions,
+  verifyUpgradeResponse,
+} from "./handshake.ts";
+import type { Extension, NegotiatedExtension } from "./extension.ts";
+import {
+  type AbortOptions,
+  type ConnectionOptions,
+  type Duplex,
+  WebSocketConnection,
+} from "./connection.ts";
+import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
+import { close, readHead, withinLimits, writeAll } from "./_opening.ts";
+
+/** Where a client dials to. */
+export interface DialTarget {
+  /** A name or an IP address, without brackets. */
+  readonly hostname: string;
+  /** The TCP port. */
+  readonly port: number;
+  /** Whether the URL asks for TLS. */
+  readonly secure: boolean;
+  /** Given when the client gives up. */
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Options of {@linkcode connect}. */
+export interface ConnectOptions
+  extends
+    ConnectionOptions,
+    AbortOptions,
+    Pick<UpgradeRequestOptions, "protocols" | "headers" | "origin"> {
+  /**
+   * The extensions to offer, in order of preference, such as
+   * `permessageDeflate()`.
+   *
+   * @default {[]}
+   */
+  extensions?: readonly Extension[];
+  /**
+   * How long the handshake may take, in milliseconds; 0 for ever.
+   *
+   * @default {10000}
+   */
+  handshakeTimeout?: number;
+  /**
+   * The largest response head, in bytes.
+   *
+   * @default {16384}
+   */
+  maxHeadSize?: number;
+  /**
+   * How many header fields a response may have.
+   *
+   * @default {100}
+   */
+  maxHeaders?: number;
+  /**
+   * Opens the byte stream, where it is not a TCP or TLS connection of Deno's: a
+   * Unix socket, a proxy, another runtime. It does the TLS that `wss:` asks for.
+   *
+   * @default {Deno.connect or Deno.connectTls}
+   */
+  dial?: (target: DialTarget) => Duplex | Promise<Duplex>;
+  /**
+   * Certificates of authorities to trust besides the usual ones, in PEM format,
+   * where `dial` is not given.
+   *
+   * @default {[]}
+   */
+  caCerts?: string[];
+}
+
+/**
+ * Opens a WebSocket connection (RFC 6455 §4.1).
+ *
+ * @param url Where to: `ws:` or `wss:`, or `http:` or `https:` in their place. A
+ * user and password in it are sent as `Authorization`.
+ * @param options What to offer, limits, and a signal that gives up.
+ * @returns The open connection.
+ * @throws {HandshakeError} If the server refuses (its status and header fields
+ * say how: 401, a redirect), breaks the protocol, or does not answer in time.
+ * @throws {SyntaxError} If the URL or a subprotocol is malformed.
+ * @throws {TypeError} If a header field is malformed, or not the caller's to
+ * set.
+ * @throws {unknown} What dialling throws; the signal's reason.
+ *
+ * @example
+ * ```ts no-eval
+ * import { connect } from "@sansio/websocket";
+ *
+ * await using ws = await connect("ws://127.0.0.1:9001/");
+ * await ws.send("Hello");
+ * console.log(await ws.receive());
+ * ```
+ */
+export async function connect(
+  url: string | URL,
+  options: ConnectOptions = {},
+): Promise<WebSocketConnection> {
+  const { extensions = [], handshakeTimeout = 10_000, signal } = options;
+  const sent = buildUpgradeRequest(url, {
+    protocols: options.protocols,
+    headers: options.headers,
+    origin: options.origin,
+    extensions: extensions.flatMap((extension) =>
+      extension.offers().map((parameters) => ({
+        name: extension.name,
+        parameters,
+      }))
+    ),
+  });
+  signal?.throwIfAborted();
+  // Dialling takes part of the time, and is given up with it.
+  const began = performance.now();
+  const duplex = await dialWithin(sent, options, handshakeTimeout);
+  const timeout = handshakeTimeout === 0
+    ? 0
+    : Math.max(1, handshakeTimeout - (performance.now() - began));
+  duplex.setNoDelay?.(true);
+  return await withinLimits(
+    duplex,
+    { timeout, timeoutStatus: 0, signal },
+    () => shakeHands(duplex, sent, options),
+  );
+}
+
+async function shakeHands(
+  duplex: ByteDuplex,
+  sent: BuiltUpgradeRequest,
+  options: ConnectOptions,
+): Promise<WebSocketConnection> {
+  try {
+    await writeAll(duplex, sent.bytes);
+    let received: Uint8Array<ArrayBuffer> | undefined;
+    for (;;) {
+      const { head, rest } = await readHead(
+        duplex,
+        (bytes) => parseResponseHead(bytes, options),
+        received,
+      ) ?? ended();
+      received = rest;
+      // RFC 9110 §15.2: interim answers may come before the final one
+      if (head.status < 200 && head.status !== 101) continue;
+      const { protocol, extensions } = verifyUpgradeResponse(head, sent);
+      return new WebSocketConnection(duplex, {
+        ...options,
+        role: "client",
+        protocol,
+        extension: confirm(extensions, options.extensions ?? [], head.headers),
+        received,
+      });
+    }
+  } catch (error) {
+    close(duplex);
+    throw error;
+  }
+}
+
+function ended(): never {
+  throw new HandshakeError("The server closed the connection unanswered", {
+    status: 0,
+    kind: "closed",
+  });
+}
+
+/** What the server has chosen of what was offered (RFC 6455 §9.1). */
+function confirm(
+  chosen: ReturnType<typeof verifyUpgradeResponse>["extensions"],
+  offered: readonly Extension[],
+  headers: Headers,
+): NegotiatedExtension | undefined {
+  if (chosen.length === 0) return undefined;
+  try {
+    const { name, parameters } = chosen[0]!;
+    if (chosen.length > 1) throw new Error("One at a time is supported");
+    const extension = offered.find((extension) => extension.name === name)!;
+    return extension.confirm(parameters);
+  } catch (cause) {
+    const answer = headers.get("sec-websocket-extensions");
+    throw new HandshakeError(
+      `The server's extensions cannot be used (${JSON.stringify(answer)}): ${
+        (cause as Error).message
+      }`,
+      { status: 101, kind: "extensions", headers, cause },
+    );
+  }
+}
+
+/** Dials; a stream that is there too late is closed. */
+async function dialWithin(
+  { hostname, port, secure }: BuiltUpgradeRequest,
+  options: ConnectOptions,
+  timeout: number,
+): Promise<ByteDuplex> {
+  const giveUp = new AbortController();
+  const onAbort = (): void => giveUp.abort(options.signal!.reason);
+  options.signal?.addEventListener("abort", onAbort);
+  const timer = timeout === 0 ? undefined : setTimeout(() => {
+    giveUp.abort(
+      new HandshakeError(`The handshake took more than ${timeout} ms`, {
+        status: 0,
+        kind: "timeout",
+      }),
+    );
+  }, timeout);
+  const target = { hostname, port, secure, signal: giveUp.signal };
+  const dial = options.dial ?? ((target) => dialDeno(target, options.caCerts));
+  const dialling = (async () => toByteDuplex(await dial(target)))();
+  try {
+    return await new Promise<ByteDuplex>((resolve, reject) => {
+      dialling.then(resolve, reject);
+      giveUp.signal.addEventListener("abort", () => {
+        reject(giveUp.signal.reason);
+        dialling.then(close, () => {});
+      });
+    });
+  } finally {
+    clearTimeout(timer);
+    options.signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+async function dialDeno(
+  { hostname, port, secure }: DialTarget,
+  caCerts: string[] = [],
+): Promise<Duplex> {
+  if (typeof Deno === "undefined") {
+    throw new TypeError(
+      "Outside Deno, the option `dial` has to open the byte stream",
+    );
+  }
+  return secure
+    ? await Deno.connectTls({ hostname, port, caCerts })
+    : await Deno.connect({ hostname, port });
+}

@@ -1,0 +1,788 @@
+/**
+ * An open WebSocket connection: messages over any byte stream, with
+ * backpressure both ways. `accept()` and `connect()` shake hands and return
+ * one; {@linkcode WebSocketConnection} itself takes a stream on which hands have
+ * been shaken.
+ *
+ * @module
+ */
+
+import { CloseCode, ProtocolError, type Role } from "./frame.ts";
+import type { NegotiatedExtension } from "./extension.ts";
+import { PreparedMessage } from "./prepared.ts";
+import {
+  type CloseInfo,
+  type ProtocolOptions,
+  type SendOptions,
+  WebSocketProtocol,
+} from "./protocol.ts";
+import { ConnectionClosedError } from "./_connection_closed_error.ts";
+import { Deadline } from "./_deadline.ts";
+import { type Duplex, type RemoteAddress, toByteDuplex } from "./_duplex.ts";
+import { nextMaskingKey } from "./_masking_keys.ts";
+import { REFERENCE_FROM } from "./_output.ts";
+import { Pump, type Received } from "./_pump.ts";
+import { handled } from "./_waiter.ts";
+
+export { ConnectionClosedError } from "./_connection_closed_error.ts";
+export type {
+  ByteDuplex,
+  Duplex,
+  RemoteAddress,
+  StreamDuplex,
+} from "./_duplex.ts";
+export type { CloseInfo, SendOptions } from "./protocol.ts";
+
+/** Limits and times of a connection, the same for servers and clients. */
+export interface ConnectionOptions
+  extends Pick<ProtocolOptions, "maxMessageSize" | "maxFragments" | "textAs"> {
+  /**
+   * How much may wait to be written, in bytes, before `send()` makes its caller
+   * wait.
+   *
+   * @default {131072}
+   */
+  highWaterMark?: number;
+  /**
+   * How much may wait to be written at all, in bytes. The connection of a peer
+   * that reads so little, to a program that does not wait for `send()`, is
+   * terminated.
+   *
+   * @default {33554432}
+   */
+  maxBufferedAmount?: number;
+  /**
+   * How much is read ahead while nobody asks for messages, in bytes. Up to
+   * there pings are answered; then the peer has to wait.
+   *
+   * @default {65536}
+   */
+  maxReadAhead?: number;
+  /**
+   * How many messages are read ahead while nobody asks for them.
+   *
+   * @default {64}
+   */
+  maxReadAheadMessages?: number;
+  /**
+   * After how long a silence a ping is sent, in milliseconds; 0 for never.
+   *
+   * @default {30000}
+   */
+  heartbeatInterval?: number;
+  /**
+   * How long the peer may stay silent after that ping, in milliseconds, before
+   * the connection is terminated.
+   *
+   * @default {20000}
+   */
+  heartbeatTimeout?: number;
+  /**
+   * How long the closing handshake, and the end of the transport after it, may
+   * take, in milliseconds (RFC 6455 §7.1.1).
+   *
+   * @default {5000}
+   */
+  closeTimeout?: number;
+  /**
+   * After how long without a message in either direction the connection is
+   * closed with 1001, in milliseconds; 0 for never.
+   *
+   * @default {0}
+   */
+  idleTimeout?: number;
+}
+
+/** Options of {@linkcode WebSocketConnection}. */
+export interface WebSocketConnectionOptions extends ConnectionOptions {
+  /** Which end of the connection this is. */
+  role: Role;
+  /**
+   * The subprotocol that was agreed on.
+   *
+   * @default {undefined} (none)
+   */
+  protocol?: string | undefined;
+  /**
+   * The extension that was agreed on.
+   *
+   * @default {undefined} (none)
+   */
+  extension?: NegotiatedExtension | undefined;
+  /**
+   * The request that opened the connection.
+   *
+   * @default {undefined} (unknown)
+   */
+  request?: ConnectionRequest | undefined;
+  /**
+   * What has been read behind the handshake already.
+   *
+   * @default {undefined} (nothing)
+   */
+  received?: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** The request that opened a connection. */
+export interface ConnectionRequest {
+  /** Path and query of the request target, beginning with `/`. */
+  readonly target: string;
+  /** The header fields of the request. */
+  readonly headers: Headers;
+}
+
+/** Options of the methods that can be cancelled. */
+export interface AbortOptions {
+  /**
+   * Cancels the call, not the connection.
+   *
+   * @default {undefined}
+   */
+  signal?: AbortSignal | undefined;
+}
+
+/** Options of {@linkcode WebSocketConnection.send}. */
+export interface SendMessageOptions extends SendOptions, AbortOptions {
+  /**
+   * Whether bytes go out as text. They have to be UTF-8: that is not checked.
+   *
+   * @default {"text" for a string, "binary" for bytes}
+   */
+  type?: "text" | "binary" | undefined;
+}
+
+/** A message as {@linkcode WebSocketConnection.receive} returns it. */
+export type Message = string | Uint8Array<ArrayBuffer>;
+
+/** A message that is received in parts. */
+export interface IncomingStream {
+  /** What the message is. */
+  readonly type: "text" | "binary";
+  /**
+   * Its parts as they arrive. Cancelling it, or leaving its iteration, skips the
+   * rest of the message.
+   */
+  readonly readable: ReadableStream<Message>;
+}
+
+// What send() returns when nobody has to wait: no promise is made a message.
+const DONE: Promise<void> = Promise.resolve();
+
+const AS_GIVEN: SendMessageOptions = {};
+
+/**
+ * An open connection. Iterate over it to receive, and `await` what `send()`
+ * returns to be slowed down to the peer's pace.
+ *
+ * @example
+ * ```ts
+ * import type { WebSocketConnection } from "@sansio/websocket/connection";
+ *
+ * async function echo(ws: WebSocketConnection): Promise<void> {
+ *   for await (const message of ws) await ws.send(message);
+ * }
+ * ```
+ */
+export class WebSocketConnection
+  implements AsyncDisposable, AsyncIterable<Message> {
+  /** Which end of the connection this is. */
+  readonly role: Role;
+  /** The subprotocol that was agreed on, if any. */
+  readonly protocol: string | undefined;
+  /** The extension that was agreed on, if any. */
+  readonly extension: NegotiatedExtension | undefined;
+  /** The request that opened the connection, where it is known. */
+  readonly request: ConnectionRequest | undefined;
+  /** Who the peer is, where the transport says so. */
+  readonly remoteAddress: RemoteAddress | undefined;
+
+  readonly #protocol: WebSocketProtocol;
+  readonly #pump: Pump;
+  readonly #options: WebSocketConnectionOptions;
+  readonly #highWaterMark: number;
+  readonly #maxBufferedAmount: number;
+
+  // Whose parts are being received, or sent.
+  #incoming: IncomingStream | undefined;
+  #outgoing: Promise<void> | undefined;
+  #isActive = false;
+  #isClosedHere = false;
+  #isPinged = false;
+  #pings: Ping[] = [];
+  #heartbeat: Deadline | undefined;
+  #idle: Deadline | undefined;
+  #closed: Promise<CloseInfo> | undefined;
+  #readable: ReadableStream<Message> | undefined;
+  #writable: WritableStream<string | Uint8Array | PreparedMessage> | undefined;
+
+  /**
+   * Takes over a stream on which hands have been shaken.
+   *
+   * @param duplex The stream; nobody else may read, write or close it.
+   * @param options The role, what was negotiated, and the limits.
+   * @throws {RangeError} If a limit is out of range.
+   */
+  constructor(duplex: Duplex, options: WebSocketConnectionOptions) {
+    const transport = toByteDuplex(duplex);
+    const { heartbeatInterval = 30_000, idleTimeout = 0, received } = options;
+    this.role = options.role;
+    this.protocol = options.protocol;
+    this.extension = options.extension;
+    this.request = options.request;
+    this.remoteAddress = transport.remoteAddr;
+    this.#options = options;
+    this.#highWaterMark = options.highWaterMark ?? 128 * 1024;
+    this.#maxBufferedAmount = options.maxBufferedAmount ?? 32 * 1024 * 1024;
+    this.#protocol = new WebSocketProtocol({ ...options, inPlace: true });
+    this.#pump = new Pump(transport, this.#protocol, {
+      maxReadAhead: options.maxReadAhead ?? 64 * 1024,
+      maxReadAheadMessages: options.maxReadAheadMessages ?? 64,
+      highWaterMark: this.#highWaterMark,
+      closeTimeout: options.closeTimeout ?? 5000,
+      onPong: (data) => this.#onPong(data),
+      onClosed: () => this.#onClosed(),
+    });
+    if (heartbeatInterval > 0) {
+      this.#heartbeat = new Deadline(heartbeatInterval, () => this.#onBeat());
+    }
+    if (idleTimeout > 0) this.#watchIdle(idleTimeout);
+    if (received !== undefined && received.length > 0) {
+      this.#protocol.receive(received);
+    }
+    this.#pump.start();
+  }
+
+  /** How many bytes wait to be written. */
+  get bufferedAmount(): number {
+    return this.#pump.bufferedAmount;
+  }
+
+  /** Whether messages can be sent. */
+  get isOpen(): boolean {
+    return this.#protocol.state === "open";
+  }
+
+  /**
+   * How the connection ended, once its transport is closed too. It never
+   * rejects.
+   */
+  get closed(): Promise<CloseInfo> {
+    return this.#closed ??= this.#pump.ended();
+  }
+
+  // --- Receiving -----------------------------------------------------------
+
+  /**
+   * Waits for the next message.
+   *
+   * @param options A signal that cancels the call; no message is lost.
+   * @returns The message, or `undefined` if the connection was closed as it
+   * should be: by this side, or by the peer with 1000, 1001 or no code.
+   * @throws {ConnectionClosedError} If it was closed otherwise.
+   * @throws {DOMException} "InvalidStateError" while a message is being received
+   * by {@linkcode receiveStream}.
+   */
+  async receive(options: AbortOptions = {}): Promise<Message | undefined> {
+    this.#assertWhole();
+    const message = await this.#pump.next(options.signal);
+    if (message === undefined) this.#assertClosedWell();
+    return message?.data;
+  }
+
+  /**
+   * The messages, one after the other, until the connection is closed. While
+   * nobody asks for the next one, the peer is slowed down. Leaving the iteration
+   * does not close the connection.
+   *
+   * @throws {ConnectionClosedError} As {@linkcode receive} does.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Message> {
+    const iterator: AsyncIterableIterator<Message> = {
+      next: (): Promise<IteratorResult<Message>> => {
+        if (this.#incoming === undefined) {
+          // What is there already is handed out without waiting.
+          const message = this.#pump.take();
+          if (message !== undefined) {
+            return Promise.resolve({ value: message.data, done: false });
+          }
+        }
+        return this.receive().then((value) =>
+          value === undefined
+            ? { value: undefined, done: true }
+            : { value, done: false }
+        );
+      },
+      return: (): Promise<IteratorResult<Message>> =>
+        Promise.resolve({ value: undefined, done: true }),
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    return iterator;
+  }
+
+  /**
+   * Calls a function for each message until the connection is closed: the
+   * fastest way to receive, since nobody waits between messages that have
+   * arrived together, and the one that tells text from binary with
+   * `textAs: "bytes"`.
+   *
+   * @param handle Called with each message, in order. If it returns a promise,
+   * it is waited for, and the peer slowed down; return what `send()` returns.
+   * @throws {ConnectionClosedError} As {@linkcode receive} does.
+   * @throws {unknown} What `handle` throws; the connection stays open.
+   */
+  async forEach(
+    handle: (message: Message, type: "text" | "binary") => unknown,
+  ): Promise<void> {
+    for (;;) {
+      this.#assertWhole();
+      const message = this.#pump.take() ?? await this.#pump.next();
+      if (message === undefined) break;
+      const result = handle(message.data, message.type as "text" | "binary");
+      if (result !== undefined && result !== DONE) await result;
+    }
+    this.#assertClosedWell();
+  }
+
+  /**
+   * Waits for the next message, to receive it in parts as they arrive: memory
+   * stays constant, whatever its size. `maxMessageSize` holds all the same.
+   *
+   * @param options A signal that cancels the call; no message is lost.
+   * @returns The message, or `undefined` as {@linkcode receive} does.
+   * @throws {ConnectionClosedError} As {@linkcode receive} does.
+   * @throws {DOMException} "InvalidStateError" while another message is being
+   * received in parts.
+   */
+  async receiveStream(
+    options: AbortOptions = {},
+  ): Promise<IncomingStream | undefined> {
+    this.#assertWhole();
+    this.#protocol.chunks = true;
+    let first: Received | undefined;
+    try {
+      first = await this.#pump.next(options.signal);
+    } finally {
+      // A message that has begun in parts goes on in parts.
+      this.#protocol.chunks = false;
+    }
+    if (first === undefined) {
+      this.#assertClosedWell();
+      return undefined;
+    }
+    const stream: IncomingStream = {
+      type: first.type === "chunk" ? first.of : first.type,
+      readable: this.#readParts(first),
+    };
+    if (!isLast(first)) this.#incoming = stream;
+    return stream;
+  }
+
+  #readParts(first: Received): ReadableStream<Message> {
+    let part: Received | undefined = first;
+    const next = async (): Promise<Received> => {
+      const next = await this.#pump.next();
+      if (next !== undefined) return next;
+      throw new ConnectionClosedError(this.#pump.closed!);
+    };
+    return new ReadableStream<Message>({
+      pull: async (controller) => {
+        try {
+          part ??= await next();
+        } catch (error) {
+          this.#incoming = undefined;
+          throw error;
+        }
+        if (part.data.length > 0) controller.enqueue(part.data);
+        if (isLast(part)) {
+          this.#incoming = undefined;
+          controller.close();
+        }
+        part = undefined;
+      },
+      cancel: async () => {
+        try {
+          while (!isLast(part ??= await next())) part = undefined;
+        } catch {
+          // The message ends with the connection.
+        }
+        this.#incoming = undefined;
+      },
+    }, { highWaterMark: 0 });
+  }
+
+  /** The messages as a stream; it errors as {@linkcode receive} throws. */
+  get readable(): ReadableStream<Message> {
+    return this.#readable ??= new ReadableStream<Message>({
+      pull: async (controller) => {
+        const message = await this.receive();
+        if (message === undefined) controller.close();
+        else controller.enqueue(message);
+      },
+      cancel: async () => {
+        await this.close();
+      },
+    }, { highWaterMark: 0 });
+  }
+
+  // --- Sending -------------------------------------------------------------
+
+  /**
+   * Sends a message. What is sent in one go is written in one go.
+   *
+   * @param message A string goes out as text, bytes as binary, a prepared
+   * message as it was prepared. Bytes must not change before the promise
+   * resolves.
+   * @param options Whether to compress, what type bytes have, and a signal that
+   * stops the waiting. A message that is queued already goes out all the same.
+   * @returns Resolved at once while little waits to be written, and otherwise
+   * when it has drained: awaiting it slows the sender down to the peer's pace.
+   * @throws {ConnectionClosedError} If the connection is closing or closed.
+   * @throws {TypeError} If the message is of another type.
+   */
+  send(
+    message: string | Uint8Array | PreparedMessage,
+    options: SendMessageOptions = AS_GIVEN,
+  ): Promise<void> {
+    if (this.#outgoing !== undefined) {
+      return handled(this.#sendLater(message, options));
+    }
+    try {
+      this.#assertSendable(options.signal);
+      const length = this.#queue(message, options);
+      return this.#afterQueueing(length, options.signal);
+    } catch (error) {
+      return handled(Promise.reject(error));
+    }
+  }
+
+  #queue(
+    message: string | Uint8Array | PreparedMessage,
+    options: SendMessageOptions,
+  ): number {
+    if (typeof message === "string") {
+      if (options.type === "binary") {
+        throw new TypeError("A string cannot be sent as binary");
+      }
+      this.#protocol.sendText(message, options);
+      return 0;
+    }
+    if (message instanceof Uint8Array) {
+      if (options.type === "text") this.#protocol.sendText(message, options);
+      else this.#protocol.sendBinary(message, options);
+      return message.length;
+    }
+    if (message instanceof PreparedMessage) {
+      this.#protocol.sendPrepared(message);
+      return message.data.length;
+    }
+    throw new TypeError(
+      `A message is a string, a Uint8Array or a PreparedMessage (${typeof message})`,
+    );
+  }
+
+  async #sendLater(
+    message: string | Uint8Array | PreparedMessage,
+    options: SendMessageOptions,
+  ): Promise<void> {
+    while (this.#outgoing !== undefined) {
+      await withSignal(this.#outgoing, options.signal);
+    }
+    await this.send(message, options);
+  }
+
+  /** Writes soon, and says how long the caller has to wait. */
+  #afterQueueing(length: number, signal?: AbortSignal): Promise<void> {
+    this.#isActive = true;
+    this.#pump.scheduleFlush();
+    const { bufferedAmount } = this.#pump;
+    if (bufferedAmount <= this.#highWaterMark && length < REFERENCE_FROM) {
+      return DONE;
+    }
+    if (bufferedAmount > this.#maxBufferedAmount) {
+      this.#pump.end(
+        new Error(
+          `The peer does not read: ${bufferedAmount} bytes wait, more than maxBufferedAmount allows (${this.#maxBufferedAmount})`,
+        ),
+      );
+      throw new ConnectionClosedError(this.#pump.closed!);
+    }
+    return this.#pump.drained(signal);
+  }
+
+  /**
+   * Sends a message whose length is not known beforehand, in fragments (RFC 6455
+   * §5.4). Pings and pongs may go between them; other messages wait.
+   *
+   * @param source The parts: strings for text, bytes for binary. All are of the
+   * type of the first.
+   * @param options Whether to compress, the type, and a signal. Once a part is
+   * out, a source that fails, or the signal, fails the connection with 1011:
+   * half a message cannot be taken back.
+   * @throws {ConnectionClosedError} If the connection is closing or closed.
+   * @throws {TypeError} If a part is of another type.
+   * @throws {unknown} What the source throws.
+   */
+  async sendStream(
+    source:
+      | AsyncIterable<string | Uint8Array>
+      | Iterable<string | Uint8Array>,
+    options: SendMessageOptions = AS_GIVEN,
+  ): Promise<void> {
+    while (this.#outgoing !== undefined) {
+      await withSignal(this.#outgoing, options.signal);
+    }
+    let unlock!: () => void;
+    this.#outgoing = new Promise((resolve) => unlock = resolve);
+    let type = options.type;
+    let isBegun = false;
+    try {
+      this.#assertSendable(options.signal);
+      for await (const part of source) {
+        this.#assertSendable(options.signal);
+        const partType = typeof part === "string" ? "text" : type ?? "binary";
+        if ((type ??= partType) !== partType) {
+          throw new TypeError(
+            `A part of a ${type} message cannot be a ${typeof part}`,
+          );
+        }
+        this.#protocol.sendFragment(type, part, options);
+        isBegun = true;
+        await this.#afterQueueing(part.length, options.signal);
+      }
+      this.#assertSendable(options.signal);
+      this.#protocol.sendFragment(type ?? "binary", new Uint8Array(0), {
+        ...options,
+        fin: true,
+      });
+      isBegun = false;
+      await this.#afterQueueing(0, options.signal);
+    } catch (error) {
+      if (isBegun && this.isOpen) {
+        this.#fail("The rest of a message cannot be sent", error);
+      }
+      throw error;
+    } finally {
+      this.#outgoing = undefined;
+      unlock();
+    }
+  }
+
+  /**
+   * A stream that sends each chunk as a message, closes the connection with
+   * 1000 when it is closed, and with 1011 when it is aborted.
+   */
+  get writable(): WritableStream<string | Uint8Array | PreparedMessage> {
+    return this.#writable ??= new WritableStream({
+      write: (message) => this.send(message),
+      close: async () => {
+        await this.close(CloseCode.NormalClosure);
+      },
+      abort: (reason) => {
+        this.#fail("The source of the messages failed", reason);
+      },
+    });
+  }
+
+  /**
+   * Sends a ping and waits for its pong (RFC 6455 §5.5.2).
+   *
+   * @param options A signal that cancels the waiting.
+   * @returns The round trip time, in milliseconds.
+   * @throws {ConnectionClosedError} If the connection is closed before.
+   */
+  ping(options: AbortOptions = {}): Promise<number> {
+    const { signal } = options;
+    return handled(
+      new Promise<number>((resolve, reject) => {
+        this.#assertSendable(signal);
+        const payload = nextMaskingKey();
+        this.#protocol.ping(payloadOf(payload));
+        this.#pump.scheduleFlush();
+        const ping: Ping = {
+          payload,
+          sent: performance.now(),
+          resolve,
+          reject,
+        };
+        this.#pings.push(ping);
+        signal?.addEventListener("abort", () => {
+          const index = this.#pings.indexOf(ping);
+          if (index >= 0) this.#pings.splice(index, 1);
+          reject(signal.reason);
+        }, { once: true });
+      }),
+    );
+  }
+
+  #onPong(data: Uint8Array): void {
+    if (data.length !== 4 || this.#pings.length === 0) return;
+    const view = new DataView(data.buffer, data.byteOffset, 4);
+    const payload = view.getUint32(0);
+    const index = this.#pings.findIndex((ping) => ping.payload === payload);
+    const now = performance.now();
+    // §5.5.3: a peer may answer the latest of several pings only
+    for (const ping of this.#pings.splice(0, index + 1)) {
+      ping.resolve(now - ping.sent);
+    }
+  }
+
+  // --- Liveness and the end ------------------------------------------------
+
+  #onBeat(): void {
+    const { heartbeatInterval = 30_000, heartbeatTimeout = 20_000 } =
+      this.#options;
+    if (this.#pump.isAlive || !this.#pump.isListening) {
+      this.#pump.isAlive = false;
+      this.#isPinged = false;
+      this.#heartbeat!.restart(heartbeatInterval);
+    } else if (this.#isPinged) {
+      const silence = heartbeatInterval + heartbeatTimeout;
+      this.#pump.end(
+        new Error(`The peer has been silent for ${silence} ms`),
+      );
+    } else {
+      this.#isPinged = true;
+      if (this.isOpen) this.#protocol.ping();
+      this.#pump.scheduleFlush();
+      this.#heartbeat!.restart(heartbeatTimeout);
+    }
+  }
+
+  #watchIdle(timeout: number): void {
+    // Four looks, so that no message has to touch a timer.
+    let quiet = 0;
+    this.#idle = new Deadline(timeout / 4, () => {
+      quiet = this.#isActive || this.#pump.isActive ? 0 : quiet + 1;
+      this.#isActive = this.#pump.isActive = false;
+      if (quiet < 4) this.#idle!.restart(timeout / 4);
+      else this.close(CloseCode.GoingAway, `Idle for ${timeout} ms`);
+    });
+  }
+
+  /**
+   * Closes the connection (RFC 6455 §7.1.2). Messages that the peer sends until
+   * its own Close frame are received, as far as they fit what is read ahead;
+   * who wants all of them goes on receiving.
+   *
+   * @param code The close code: 1000, 1001, 1003, 1007 to 1014, 3000 to 4999.
+   * @param reason Why, in at most 123 bytes of UTF-8.
+   * @returns How the connection ended, once its transport is closed too, after
+   * `closeTimeout` at the latest. It may have been closed before.
+   * @throws {RangeError} If the code must not be sent, or the reason is too long.
+   */
+  close(
+    code: number = CloseCode.NormalClosure,
+    reason?: string,
+  ): Promise<CloseInfo> {
+    try {
+      const wasOpen = this.isOpen;
+      this.#protocol.close(code, reason);
+      if (wasOpen) {
+        this.#isClosedHere = true;
+        this.#pump.expectClose();
+      }
+    } catch (error) {
+      return handled(Promise.reject(error));
+    }
+    return this.closed;
+  }
+
+  /**
+   * Cuts the connection off, without a Close frame and without waiting for
+   * anything. The peer sees 1006.
+   */
+  terminate(): void {
+    this.#pump.end(new Error("The connection was terminated by this side"));
+  }
+
+  /** Closes the connection with 1000 and waits until it is closed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #fail(message: string, cause: unknown): void {
+    this.#protocol.fail(
+      new ProtocolError(message, {
+        closeCode: CloseCode.InternalError,
+        kind: "internal",
+        cause,
+      }),
+    );
+    this.#pump.expectClose();
+  }
+
+  #onClosed(): void {
+    this.#heartbeat?.cancel();
+    this.#idle?.cancel();
+    const error = new ConnectionClosedError(this.#pump.closed!);
+    for (const ping of this.#pings.splice(0)) ping.reject(error);
+  }
+
+  #assertSendable(signal?: AbortSignal): void {
+    signal?.throwIfAborted();
+    if (this.isOpen) return;
+    throw new ConnectionClosedError(
+      this.#pump.closed ?? {
+        code: CloseCode.AbnormalClosure,
+        reason: "This side is closing it",
+        wasClean: false,
+      },
+    );
+  }
+
+  #assertWhole(): void {
+    if (this.#incoming === undefined) return;
+    throw new DOMException(
+      "A message is being received in parts: read or cancel it first",
+      "InvalidStateError",
+    );
+  }
+
+  #assertClosedWell(): void {
+    const closed = this.#pump.closed!;
+    if (closed.wasClean && (this.#isClosedHere || isGoodbye(closed.code))) {
+      return;
+    }
+    throw new ConnectionClosedError(closed);
+  }
+}
+
+interface Ping {
+  readonly payload: number;
+  readonly sent: number;
+  resolve(milliseconds: number): void;
+  reject(error: unknown): void;
+}
+
+function payloadOf(number: number): Uint8Array<ArrayBuffer> {
+  const payload = new Uint8Array(4);
+  new DataView(payload.buffer).setUint32(0, number);
+  return payload;
+}
+
+function isLast(part: Received): boolean {
+  return part.type !== "chunk" || part.fin;
+}
+
+/** Browsers close with no code at all unless they are given one. */
+function isGoodbye(code: number): boolean {
+  return code === CloseCode.NormalClosure || code === CloseCode.GoingAway ||
+    code === CloseCode.NoStatusReceived;
+}
+
+/** Waits for a promise, unless it is cancelled. */
+function withSignal(
+  promise: Promise<void>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) return onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(() => {
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    }, reject);
+  });
+}
