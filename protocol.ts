@@ -684,7 +684,9 @@ export class WebSocketProtocol {
     const header = this.#header;
     const { opcode } = header;
     // The same is said of it whether or not all of its length has arrived.
-    if (opcode & 0x8) header.payloadLength = Math.min(header.payloadLength, 126);
+    if (opcode & 0x8) {
+      header.payloadLength = Math.min(header.payloadLength, 126);
+    }
     const isFirst = opcode === Opcode.Text || opcode === Opcode.Binary;
     checkFrameHeader(header, isFirst ? this.#dataRules : this.#otherRules);
     const isBegun = this.#message?.type !== undefined;
@@ -910,7 +912,10 @@ function invalidFrame(bytes: Uint8Array): ProtocolError {
   return invalidUtf8(isCutOff ? CUT_OFF : "in a frame");
 }
 
-function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
+function joined(
+  first: Uint8Array,
+  second: Uint8Array,
+): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(first.length + second.length);
   bytes.set(first);
   bytes.set(second, first.length);
