@@ -1,0 +1,174 @@
+/**
+ * permessage-deflate on one connection.
+ *
+ * @module
+ */
+
+import type { DeflateAgreement } from "./_deflate_parameters.ts";
+import type { Deflater } from "./_deflater.ts";
+import type { ExtensionParameters, NegotiatedExtension } from "./extension.ts";
+import { RSV1 } from "./frame.ts";
+import { History, type Inflater } from "./_inflater.ts";
+import type { Leases } from "./_leases.ts";
+
+/** The name in `Sec-WebSocket-Extensions` (RFC 7692 §7). */
+export const NAME = "permessage-deflate";
+
+/** What the connections of one {@linkcode Extension} have in common. */
+export interface SessionResources {
+  /** Who keeps compressors, and for how many connections. */
+  deflaters: Leases<DeflateSession, Deflater>;
+  /** The same for decompressors. */
+  inflaters: Leases<DeflateSession, Inflater>;
+  /** Names the compressor's settings. */
+  settingsKey: string;
+  /** The shortest message to compress, in bytes, with and without context. */
+  threshold: { contextTakeover: number; noContextTakeover: number };
+}
+
+const NOTHING = new Uint8Array(0);
+
+// §7.2.3.6: an empty block, its tail taken off.
+const EMPTY_BLOCK = 0x00;
+
+// 00 00 FF FF, which the receiver adds again (§7.2.1).
+const TAIL_LENGTH = 4;
+
+// A window of 256 bytes is taken to be twice as large, as it is with peers whose
+// zlib cannot do with less.
+const MIN_WINDOW_BITS = 9;
+
+/** The state of one connection. */
+export class DeflateSession implements NegotiatedExtension {
+  readonly name = NAME;
+  readonly parameters: ExtensionParameters;
+  readonly reservedBits = RSV1;
+  readonly sharingKey: string | undefined;
+
+  readonly #resources: SessionResources;
+  readonly #deflateBits: number;
+  readonly #keepsOutgoing: boolean;
+  readonly #threshold: number;
+
+  readonly #inflateBits: number;
+  readonly #history: History | undefined;
+  // Lent for the length of a message; between messages it may go to others.
+  #inflater: Inflater | undefined;
+  #output: ((piece: Uint8Array<ArrayBuffer>) => void) | undefined;
+
+  /**
+   * @param agreement What has been negotiated.
+   * @param resources What it shares with other connections.
+   */
+  constructor(agreement: DeflateAgreement, resources: SessionResources) {
+    const { parameters, outgoing, incoming } = agreement;
+    this.parameters = parameters;
+    this.#resources = resources;
+    this.#deflateBits = outgoing.windowBits;
+    this.#keepsOutgoing = outgoing.contextTakeover;
+    this.sharingKey = outgoing.contextTakeover
+      ? undefined
+      : `${NAME}; ${resources.settingsKey}; ${outgoing.windowBits}`;
+    this.#threshold = outgoing.contextTakeover
+      ? resources.threshold.contextTakeover
+      : resources.threshold.noContextTakeover;
+    this.#inflateBits = Math.max(incoming.windowBits, MIN_WINDOW_BITS);
+    this.#history = incoming.contextTakeover
+      ? new History(1 << this.#inflateBits)
+      : undefined;
+  }
+
+  wants(byteLength: number | undefined): boolean {
+    return byteLength === undefined || byteLength >= this.#threshold;
+  }
+
+  encode(
+    data: Uint8Array,
+    fin: boolean,
+    whole: boolean,
+  ): Uint8Array | undefined {
+    if (data.length === 0) {
+      if (whole) return undefined;
+      return fin ? new Uint8Array([EMPTY_BLOCK]) : NOTHING;
+    }
+    const { deflaters } = this.#resources;
+    let deflater = deflaters.reclaim(this);
+    if (deflater === undefined) {
+      // What was sent so far ended with a block and a byte: a compressor that
+      // knows nothing of it can go on from there.
+      deflater = deflaters.borrow(this.#deflateBits);
+      deflater.reset();
+    }
+    const deflated = deflater.deflate(data);
+    if (this.#keepsOutgoing || !fin) deflaters.keep(this, deflater);
+    else deflaters.giveBack(deflater);
+    if (!fin) return deflated;
+    const length = deflated.length - TAIL_LENGTH;
+    // The peer's window has in it what this side's has: once the context is
+    // touched, the message has to go out compressed.
+    if (whole && !this.#keepsOutgoing && length >= data.length) {
+      return undefined;
+    }
+    return deflated.subarray(0, length);
+  }
+
+  decode(
+    data: Uint8Array,
+    fin: boolean,
+    output: (piece: Uint8Array<ArrayBuffer>) => void,
+  ): void {
+    const inflater = this.#inflater ??= this.#claimInflater();
+    this.#output = output;
+    try {
+      inflater.push(data, this.#takePiece);
+      if (!fin) return;
+      inflater.finish(this.#takePiece);
+    } catch (error) {
+      this.#returnInflater();
+      throw error;
+    } finally {
+      this.#output = undefined;
+    }
+    if (this.#history === undefined) {
+      this.#returnInflater();
+    } else {
+      this.#resources.inflaters.keep(this, inflater);
+      this.#inflater = undefined;
+    }
+  }
+
+  idle(): void {
+    const { deflaters, inflaters } = this.#resources;
+    const deflater = deflaters.reclaim(this);
+    if (deflater !== undefined) deflaters.giveBack(deflater);
+    // What it knows is in the history.
+    const inflater = inflaters.reclaim(this);
+    if (inflater !== undefined) inflaters.giveBack(inflater);
+  }
+
+  dispose(): void {
+    this.idle();
+    this.#returnInflater();
+    this.#history?.clear();
+  }
+
+  #claimInflater(): Inflater {
+    const { inflaters } = this.#resources;
+    const kept = inflaters.reclaim(this);
+    if (kept !== undefined) return kept;
+    const inflater = inflaters.borrow(this.#inflateBits);
+    inflater.reset(this.#history?.parts());
+    return inflater;
+  }
+
+  #returnInflater(): void {
+    if (this.#inflater === undefined) return;
+    this.#resources.inflaters.giveBack(this.#inflater);
+    this.#inflater = undefined;
+  }
+
+  readonly #takePiece = (piece: Uint8Array<ArrayBuffer>): void => {
+    this.#history?.append(piece);
+    this.#output!(piece);
+  };
+}
