@@ -1,0 +1,251 @@
+/**
+ * What the examples have in common as programs: flags, a listener, and an end
+ * on Ctrl-C.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { serve, type ServeOptions, type Server } from "./serve.ts";
+
+/** A flag that takes a whole number. */
+export interface NumberFlag<Default extends number | undefined> {
+  type: "number";
+  default: Default;
+  help: string;
+  /** @default {0} */
+  min?: number;
+  /** @default {Number.MAX_SAFE_INTEGER} */
+  max?: number;
+}
+
+/** A flag that takes a text. */
+export interface TextFlag<Default extends string | undefined> {
+  type: "text";
+  default: Default;
+  help: string;
+  /** What the help calls its value, such as `FILE`. */
+  value: string;
+}
+
+/** A flag that takes nothing. */
+export interface SwitchFlag {
+  type: "switch";
+  help: string;
+}
+
+/** The flags of a program, by name. */
+export type Flags = Record<
+  string,
+  | NumberFlag<number | undefined>
+  | TextFlag<string | undefined>
+  | SwitchFlag
+>;
+
+/** What was given, or is the default. */
+export type FlagValues<F extends Flags> = {
+  [Name in keyof F]: F[Name] extends { type: "switch" } ? boolean
+    : F[Name] extends { type: "number"; default: infer Default }
+      ? Default extends number ? number : number | undefined
+    : F[Name] extends { type: "text"; default: infer Default }
+      ? Default extends string ? string : string | undefined
+    : never;
+};
+
+/** A mistake of the user's: one line, no stack trace. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** Where a server listens. */
+export const SERVER_FLAGS = {
+  hostname: {
+    type: "text",
+    default: "127.0.0.1",
+    value: "HOST",
+    help: "the address to listen at; 0.0.0.0 for all",
+  },
+  unix: {
+    type: "text",
+    default: undefined,
+    value: "PATH",
+    help: "listen at a Unix socket instead",
+  },
+  cert: {
+    type: "text",
+    default: undefined,
+    value: "FILE",
+    help: "serve TLS with this certificate (PEM)",
+  },
+  key: {
+    type: "text",
+    default: undefined,
+    value: "FILE",
+    help: "and its private key (PEM)",
+  },
+} as const satisfies Flags;
+
+/** The flag for the port, 0 for any that is free. */
+export function portFlag(port: number): NumberFlag<number> {
+  return {
+    type: "number",
+    default: port,
+    max: 65535,
+    help: "the port; 0 for any that is free",
+  };
+}
+
+/**
+ * Reads the flags of the command line. `--help` prints them and exits with 0; a
+ * mistake is told in one line, and exits with 1.
+ */
+export function readFlags<F extends Flags>(
+  about: string,
+  flags: F,
+  args: readonly string[] = Deno.args,
+): FlagValues<F> {
+  try {
+    return parseFlags(about, flags, args);
+  } catch (error) {
+    return exitWith(error);
+  }
+}
+
+function parseFlags<F extends Flags>(
+  about: string,
+  flags: F,
+  args: readonly string[],
+): FlagValues<F> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: Object.fromEntries(
+      [...Object.entries(flags), ["help", { type: "switch" }] as const].map((
+        [name, { type }],
+      ) => [name, {
+        type: type === "switch" ? "boolean" as const : "string" as const,
+      }]),
+    ),
+  });
+  if (values["help"]) {
+    console.log(helpText(about, flags));
+    Deno.exit(0);
+  }
+  return Object.fromEntries(
+    Object.entries(flags).map(([name, flag]) => {
+      const given = values[name] as string | undefined;
+      if (flag.type === "switch") return [name, given !== undefined];
+      if (given === undefined) return [name, flag.default];
+      return [name, flag.type === "text" ? given : toNumber(name, given, flag)];
+    }),
+  ) as FlagValues<F>;
+}
+
+function toNumber(
+  name: string,
+  given: string,
+  { min = 0, max = Number.MAX_SAFE_INTEGER }: { min?: number; max?: number },
+): number {
+  const number = /^\d+$/.test(given) ? Number(given) : NaN;
+  if (number >= min && number <= max) return number;
+  const range = max === Number.MAX_SAFE_INTEGER
+    ? `not less than ${min}`
+    : `from ${min} to ${max}`;
+  throw new UsageError(
+    `--${name} must be a whole number ${range}, got [${given}]`,
+  );
+}
+
+function helpText(about: string, flags: Flags): string {
+  const rows = Object.entries(flags).map(([name, flag]) => {
+    const value = flag.type === "switch"
+      ? ""
+      : flag.type === "number"
+      ? " N"
+      : ` ${flag.value}`;
+    const given = flag.type === "switch" || flag.default === undefined
+      ? ""
+      : ` (${flag.default})`;
+    return [`--${name}${value}`, flag.help + given] as const;
+  });
+  rows.push(["--help", "print this"]);
+  const width = Math.max(...rows.map(([flag]) => flag.length));
+  const lines = rows.map(([flag, help]) => `  ${flag.padEnd(width)}  ${help}`);
+  return `${about}\n\n${lines.join("\n")}`;
+}
+
+/** Prints what is wrong in one line, and exits with 1. */
+export function exitWith(error: unknown): never {
+  const message = error instanceof Error ? error.message : String(error);
+  console.error(`error: ${message.split("\n", 1)[0]}`);
+  Deno.exit(1);
+}
+
+/** Opens the listener that the flags ask for. */
+export function listen(
+  flags: FlagValues<typeof SERVER_FLAGS> & { port: number },
+): Deno.Listener {
+  const { hostname, port, unix, cert, key } = flags;
+  if ((cert === undefined) !== (key === undefined)) {
+    throw new UsageError("--cert and --key go together");
+  }
+  if (unix !== undefined) {
+    return Deno.listen({ transport: "unix", path: unix });
+  }
+  try {
+    if (cert === undefined) return Deno.listen({ hostname, port });
+    return Deno.listenTls({
+      hostname,
+      port,
+      cert: Deno.readTextFileSync(cert),
+      key: Deno.readTextFileSync(key!),
+    });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    throw new UsageError(`port ${port} of ${hostname} is in use`);
+  }
+}
+
+/** The address of a listener as a URL, such as `ws://127.0.0.1:9001/`. */
+export function urlOf(
+  scheme: "ws" | "http",
+  addr: Deno.Addr,
+  { hostname, cert }: { hostname: string; cert?: string | undefined },
+): string {
+  if ("path" in addr) return `${scheme}+unix:${addr.path}`;
+  const { port } = addr as Deno.NetAddr;
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return `${scheme}${cert === undefined ? "" : "s"}://${host}:${port}/`;
+}
+
+/**
+ * Serves until SIGINT or SIGTERM: says where, closes all connections then, and
+ * exits with 0. A second signal exits at once.
+ */
+export function runServer(
+  scheme: "ws" | "http",
+  flags: FlagValues<typeof SERVER_FLAGS> & { port: number },
+  options: ServeOptions,
+): Server {
+  try {
+    const listener = listen(flags);
+    const server = serve(listener, options);
+    stopOnSignals(server);
+    console.log(`Listening on ${urlOf(scheme, server.addr, flags)}`);
+    return server;
+  } catch (error) {
+    return exitWith(error);
+  }
+}
+
+/** Shuts the server down, and exits, on SIGINT or SIGTERM. */
+export function stopOnSignals(server: Server): void {
+  let isStopping = false;
+  const onSignal = async (): Promise<void> => {
+    if (isStopping) Deno.exit(1);
+    isStopping = true;
+    await server.shutdown();
+    Deno.exit(0);
+  };
+  Deno.addSignalListener("SIGINT", onSignal);
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
+}
