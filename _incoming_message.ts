@@ -215,7 +215,7 @@ export class IncomingMessage {
 
   /** The next chunk that waits for delivery. */
   nextChunk(): MessageChunk | undefined {
-    return this.#chunks.shift();
+    return this.#chunks.length === 0 ? undefined : this.#chunks.shift();
   }
 
   readonly #output = (piece: Uint8Array<ArrayBuffer>): void => {

@@ -41,6 +41,14 @@ export class Output {
   #length = 0;
   #byteLength = 0;
   #taken: Uint8Array<ArrayBuffer> | undefined;
+  // One for all frames: none is made for each.
+  readonly #scratch: FrameHeaderInit = {
+    fin: true,
+    reservedBits: 0,
+    opcode: 0,
+    maskingKey: undefined,
+    payloadLength: 0,
+  };
 
   /** @param masks Whether frames are masked, as a client's are (§5.1). */
   constructor(masks: boolean) {
@@ -153,8 +161,13 @@ export class Output {
     fin: boolean,
     reservedBits: number,
   ): FrameHeaderInit {
-    const maskingKey = this.#masks ? nextMaskingKey() : undefined;
-    return { fin, reservedBits, opcode, maskingKey, payloadLength };
+    const header = this.#scratch;
+    header.fin = fin;
+    header.reservedBits = reservedBits;
+    header.opcode = opcode;
+    header.maskingKey = this.#masks ? nextMaskingKey() : undefined;
+    header.payloadLength = payloadLength;
+    return header;
   }
 
   #largeFrame(header: FrameHeaderInit, payload: Uint8Array): void {

@@ -116,8 +116,8 @@ export class Pump {
   /** The next message that is there already. */
   take(): Received | undefined {
     this.#taken++;
-    const message = this.#queue.shift();
-    if (message === undefined) return this.#parse();
+    if (this.#queue.length === 0) return this.#parse();
+    const message = this.#queue.shift()!;
     this.#queuedBytes -= message.data.length;
     if (!this.#isReading) this.#settle();
     return message;
@@ -151,7 +151,7 @@ export class Pump {
         case "binary":
         case "chunk":
           this.isActive = true;
-          if (typeof event.data !== "string") this.#buffer.lend(event.data);
+          if (typeof event.data !== "string") this.#buffer.lend();
           return event;
         case "pong":
           this.#options.onPong(event.data);

@@ -6,12 +6,16 @@
  * @module
  */
 
-const SMALLEST = 1024;
-const LARGEST = 256 * 1024;
-const STEP = 4;
+// What a read is expected to bring, in bytes; it grows as soon as a read brings
+// as much as there was room for. A buffer holds several reads.
+const SMALLEST_READ = 512;
+const LARGEST_READ = 64 * 1024;
+const GROWTH = 4;
+const READS_PER_BUFFER = 8;
+const LARGEST_BUFFER = 256 * 1024;
 
-// After so many reads that use little of the buffer, the next one is smaller.
-const QUIET_READS = 4;
+// After so many reads that bring much less than expected, less is expected.
+const QUIET_READS = 8;
 
 /** Where the next bytes are read to. */
 export class ReadBuffer {
@@ -19,20 +23,22 @@ export class ReadBuffer {
   // Up to #kept the buffer is in somebody's hands, up to #used it is filled.
   #kept = 0;
   #used = 0;
-  #size = SMALLEST;
+  #expected = SMALLEST_READ;
   #quiet = 0;
   #isLent = false;
 
   /** Room for the next read. */
   room(): Uint8Array<ArrayBuffer> {
     const buffer = this.#buffer;
-    // Half a buffer is room enough; a fresh one costs about as much as a read.
+    const expected = this.#expected;
+    const isSmall = expected === SMALLEST_READ;
     if (
-      buffer === undefined || buffer.length > this.#size ||
-      buffer.length - this.#used < this.#size >> 1
+      buffer === undefined || buffer.length - this.#used < expected ||
+      isSmall && buffer.length > SMALLEST_READ * 2
     ) {
       this.#used = this.#kept = 0;
-      return this.#buffer = new Uint8Array(this.#size);
+      const size = isSmall ? SMALLEST_READ * 2 : expected * READS_PER_BUFFER;
+      return this.#buffer = new Uint8Array(Math.min(size, LARGEST_BUFFER));
     }
     return this.#used === 0 ? buffer : buffer.subarray(this.#used);
   }
@@ -46,31 +52,28 @@ export class ReadBuffer {
     const buffer = this.#buffer!;
     const end = this.#used + length;
     const bytes = buffer.subarray(this.#used, end);
-    if (end === buffer.length) {
-      // There is more where this came from.
-      this.#size = Math.min(this.#size * STEP, LARGEST);
+    if (end === buffer.length || length > this.#expected) {
+      this.#expected = Math.min(this.#expected * GROWTH, LARGEST_READ);
       this.#quiet = 0;
-    } else if (length < this.#size >> 3 && this.#size > SMALLEST) {
-      if (++this.#quiet >= QUIET_READS) {
-        this.#size = Math.max(this.#size / STEP, SMALLEST);
-        this.#quiet = 0;
-      }
-    } else {
+    } else if (length >= this.#expected / (GROWTH * 2)) {
+      this.#quiet = 0;
+    } else if (++this.#quiet >= QUIET_READS) {
+      this.#expected = Math.max(this.#expected / GROWTH, SMALLEST_READ);
       this.#quiet = 0;
     }
     this.#used = end;
     return bytes;
   }
 
-  /**
-   * Says that a view on what was last read is in somebody's hands; without it,
-   * the same room is used again.
-   */
-  lend(data: Uint8Array<ArrayBuffer>): void {
-    if (data.buffer === this.#buffer?.buffer) this.#isLent = true;
+  /** Says that a view on what was last read is in somebody's hands. */
+  lend(): void {
+    this.#isLent = true;
   }
 
-  /** Says that all that was read has been looked at, and delivered. */
+  /**
+   * Says that all that was read has been looked at and delivered: unless some of
+   * it is lent, the same room is used again.
+   */
   reuse(): void {
     if (this.#isLent) this.#kept = this.#used;
     else this.#used = this.#kept;
