@@ -69,6 +69,13 @@ export interface Acceptance {
    * @default {undefined} (chosen by {@linkcode AcceptOptions.protocols})
    */
   protocol?: string | undefined;
+  /**
+   * The extensions to choose from for this request, such as none for a path
+   * whose answers hold secrets.
+   *
+   * @default {undefined} (those of {@linkcode AcceptOptions.extensions})
+   */
+  extensions?: readonly Extension[] | undefined;
 }
 
 /** Options of {@linkcode accept}. */
@@ -206,7 +213,10 @@ async function answer(
     const acceptance = await options.onRequest?.(request) ?? {};
     const protocol = acceptance.protocol ??
       selectProtocol(request.protocols, options.protocols ?? []);
-    const extension = negotiate(request, options.extensions ?? []);
+    const extension = negotiate(
+      request,
+      acceptance.extensions ?? options.extensions ?? [],
+    );
     const bytes = acceptUpgrade(request, {
       protocol,
       extensions: extension === undefined ? [] : [extension],
