@@ -85,6 +85,9 @@ export const SERVER_FLAGS = {
   },
 } as const satisfies Flags;
 
+/** Where a server listens, as given. */
+export type ServerFlags = FlagValues<typeof SERVER_FLAGS> & { port: number };
+
 /** The flag for the port, 0 for any that is free. */
 export function portFlag(port: number): NumberFlag<number> {
   return {
@@ -180,29 +183,55 @@ export function exitWith(error: unknown): never {
   Deno.exit(1);
 }
 
-/** Opens the listener that the flags ask for. */
-export function listen(
-  flags: FlagValues<typeof SERVER_FLAGS> & { port: number },
-): Deno.Listener {
+/**
+ * Opens the listener that the flags ask for.
+ *
+ * @throws {UsageError} If it cannot be opened.
+ */
+export async function listen(flags: ServerFlags): Promise<Deno.Listener> {
   const { hostname, port, unix, cert, key } = flags;
   if ((cert === undefined) !== (key === undefined)) {
     throw new UsageError("--cert and --key go together");
   }
   if (unix !== undefined) {
-    return Deno.listen({ transport: "unix", path: unix });
+    if (cert !== undefined) throw new UsageError("--unix is without TLS");
+    return await listenUnix(unix);
   }
+  const pem = cert === undefined ? undefined : {
+    cert: await Deno.readTextFile(cert),
+    key: await Deno.readTextFile(key!),
+    alpnProtocols: ["http/1.1"],
+  };
   try {
-    if (cert === undefined) return Deno.listen({ hostname, port });
-    return Deno.listenTls({
-      hostname,
-      port,
-      cert: Deno.readTextFileSync(cert),
-      key: Deno.readTextFileSync(key!),
-    });
+    return pem === undefined
+      ? Deno.listen({ hostname, port })
+      : Deno.listenTls({ hostname, port, ...pem });
+  } catch (error) {
+    const reason = error instanceof Deno.errors.AddrInUse
+      ? "it is in use"
+      : (error as Error).message;
+    throw new UsageError(
+      `Cannot listen at port ${port} of ${hostname}: ${reason}`,
+    );
+  }
+}
+
+/** A socket that nobody listens at any more is replaced. */
+async function listenUnix(path: string): Promise<Deno.Listener> {
+  try {
+    return Deno.listen({ transport: "unix", path });
   } catch (error) {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    throw new UsageError(`port ${port} of ${hostname} is in use`);
   }
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) {
+      await Deno.remove(path);
+      return Deno.listen({ transport: "unix", path });
+    }
+  }
+  throw new UsageError(`Cannot listen at ${path}: it is in use`);
 }
 
 /** The address of a listener as a URL, such as `ws://127.0.0.1:9001/`. */
@@ -219,16 +248,15 @@ export function urlOf(
 
 /**
  * Serves until SIGINT or SIGTERM: says where, closes all connections then, and
- * exits with 0. A second signal exits at once.
+ * exits with 0. What cannot be done is told in one line, and exits with 1.
  */
-export function runServer(
+export async function runServer(
   scheme: "ws" | "http",
-  flags: FlagValues<typeof SERVER_FLAGS> & { port: number },
+  flags: ServerFlags,
   options: ServeOptions,
-): Server {
+): Promise<Server> {
   try {
-    const listener = listen(flags);
-    const server = serve(listener, options);
+    const server = serve(await listen(flags), options);
     stopOnSignals(server);
     console.log(`Listening on ${urlOf(scheme, server.addr, flags)}`);
     return server;
@@ -237,15 +265,23 @@ export function runServer(
   }
 }
 
-/** Shuts the server down, and exits, on SIGINT or SIGTERM. */
+/**
+ * Shuts the server down and exits with 0 on SIGINT or SIGTERM; a second one does
+ * not wait for the connections to close.
+ */
 export function stopOnSignals(server: Server): void {
-  let isStopping = false;
-  const onSignal = async (): Promise<void> => {
-    if (isStopping) Deno.exit(1);
-    isStopping = true;
+  let stoppedAt: number | undefined;
+  const stop = async (exitCode: number): Promise<void> => {
+    if (stoppedAt !== undefined) {
+      // Ctrl-C comes twice where `deno task` hands it on as well.
+      if (performance.now() - stoppedAt > 300) Deno.exit(exitCode);
+      return;
+    }
+    stoppedAt = performance.now();
     await server.shutdown();
     Deno.exit(0);
   };
-  Deno.addSignalListener("SIGINT", onSignal);
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
+  Deno.addSignalListener("SIGINT", () => stop(130));
+  if (Deno.build.os === "windows") return;
+  Deno.addSignalListener("SIGTERM", () => stop(143));
 }

@@ -23,18 +23,19 @@ const LINGER_TIME = 1000;
 const LINGER_LENGTH = 256 * 1024;
 
 const ENCODER = new TextEncoder();
-const EMPTY = new Uint8Array(0);
+const CONTINUE = ENCODER.encode("HTTP/1.1 100 Continue\r\n\r\n");
+const LAST_CHUNK = ENCODER.encode("0\r\n\r\n");
 
-/** The fields that say where a message ends: ours to write, not a handler's. */
+/** The fields that are not a handler's to write: they frame the message. */
 const FRAMING = new Set([
   "connection",
   "content-length",
-  "date",
   "keep-alive",
   "transfer-encoding",
   "upgrade",
 ]);
 
+/** Reason phrases; they may be empty (RFC 9112 §4), which few expect. */
 const REASONS: Record<number, string> = {
   200: "OK",
   201: "Created",
@@ -55,139 +56,169 @@ const REASONS: Record<number, string> = {
   503: "Service Unavailable",
 };
 
-/** Whether the peer may send another request after this one (RFC 9112 §9.3). */
-export function isKeptAlive({ headers, version }: RequestHead): boolean {
-  const options = headers.get("connection") ?? "";
-  return version !== "1.0" && !/(^|,)\s*close\s*(,|$)/i.test(options);
-}
+/** One request, and its answer. */
+export class Exchange {
+  readonly #duplex: ByteDuplex;
+  readonly #head: RequestHead;
+  readonly #scheme: "http" | "https";
+  #rest: Uint8Array<ArrayBuffer>;
 
-/**
- * Reads the body of a request.
- *
- * @returns The request, and what came behind it.
- * @throws {HandshakeError} If it is none that is served here.
- */
-export async function readWhole(
-  duplex: ByteDuplex,
-  { head, rest }: ReceivedRequest,
-  scheme: "http" | "https",
-): Promise<{ request: Request; rest: Uint8Array<ArrayBuffer> }> {
-  const { method, headers } = head;
-  if (headers.has("transfer-encoding")) {
-    throw new HandshakeError("A body has to come with its Content-Length", {
-      status: 411,
-    });
+  /**
+   * @param duplex Where the request came from.
+   * @param received Its head, and what came behind that.
+   * @param conn What the duplex is built on: TLS, or not.
+   */
+  constructor(duplex: ByteDuplex, received: ReceivedRequest, conn: Deno.Conn) {
+    this.#duplex = duplex;
+    this.#head = received.head;
+    this.#rest = received.rest;
+    this.#scheme = "handshake" in conn ? "https" : "http";
   }
-  const length = Number(headers.get("content-length") ?? 0);
-  if (length > MAX_BODY_SIZE) {
-    throw new HandshakeError(
-      `A body of more than ${MAX_BODY_SIZE} bytes is not taken, got [${length}]`,
-      { status: 413 },
-    );
-  }
-  const body = new Uint8Array(length);
-  body.set(rest.subarray(0, length));
-  if (rest.length < length) {
-    if (/^100-continue$/i.test(headers.get("expect") ?? "")) {
-      await writeAll(duplex, ENCODER.encode("HTTP/1.1 100 Continue\r\n\r\n"));
+
+  /**
+   * The request with its body.
+   *
+   * @throws {HandshakeError} If it is none that is served here, or its body is
+   * not there in time.
+   */
+  async request(): Promise<Request> {
+    const { method, headers } = this.#head;
+    const body = await this.#readBody();
+    try {
+      return new Request(this.#url(), {
+        method,
+        headers,
+        body: method === "GET" || method === "HEAD" ? null : body,
+      });
+    } catch (cause) {
+      // CONNECT, TRACE, or a target that is no URL.
+      throw new HandshakeError("Requests of this kind are not served here", {
+        cause,
+      });
     }
-    await readAll(duplex, body.subarray(rest.length));
   }
-  const hasBody = length > 0 && method !== "GET" && method !== "HEAD";
-  try {
-    const request = new Request(urlOf(head, scheme), {
-      method,
-      headers,
-      body: hasBody ? body : null,
-    });
-    return { request, rest: rest.subarray(Math.min(length, rest.length)) };
-  } catch (cause) {
-    // CONNECT, TRACE, or a target that is no URL.
-    throw new HandshakeError("The request is none that is served here", {
-      cause,
-    });
+
+  #url(): URL {
+    const { target, headers } = this.#head;
+    if (/^https?:/i.test(target)) return new URL(target);
+    const origin = `${this.#scheme}://${headers.get("host") ?? "localhost"}`;
+    return new URL(target === "*" ? origin : origin + target);
+  }
+
+  async #readBody(): Promise<Uint8Array<ArrayBuffer> | null> {
+    const { headers } = this.#head;
+    // RFC 9112 §6.3 leaves a server the choice.
+    if (headers.has("transfer-encoding")) {
+      throw new HandshakeError("A body has to come with its Content-Length", {
+        status: 411,
+      });
+    }
+    const length = Number(headers.get("content-length") ?? 0);
+    if (length === 0) return null;
+    if (length > MAX_BODY_SIZE) {
+      throw new HandshakeError(
+        `A body must not have more than ${MAX_BODY_SIZE} bytes, got [${length}]`,
+        { status: 413 },
+      );
+    }
+    const body = new Uint8Array(length);
+    const there = this.#rest.subarray(0, length);
+    body.set(there);
+    this.#rest = this.#rest.subarray(there.length);
+    if (there.length < length) {
+      if (headers.get("expect")?.toLowerCase() === "100-continue") {
+        await write(this.#duplex, CONTINUE);
+      }
+      await read(this.#duplex, body.subarray(there.length));
+    }
+    return body;
+  }
+
+  /**
+   * Writes the answer. A body without `Content-Length` goes out in chunks as it
+   * comes, and to HTTP/1.0 until the connection is closed.
+   *
+   * @returns What has come behind the request, or `undefined` if no other may
+   * follow on this connection.
+   * @throws {unknown} What the body throws, or the stream: close it then.
+   */
+  async respond(
+    response: Response,
+    { last }: { last: boolean },
+  ): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const { method, version, headers } = this.#head;
+    const { status } = response;
+    const mayHaveBody = method !== "HEAD" && status !== 204 && status !== 304;
+    const body = mayHaveBody ? response.body : null;
+    const length = body === null && mayHaveBody
+      ? "0"
+      : response.headers.get("content-length");
+    const isChunked = body !== null && length === null && version !== "1.0";
+    const isLast = last || version === "1.0" ||
+      /(^|,)\s*close\s*(,|$)/i.test(headers.get("connection") ?? "");
+
+    let text = statusLine(response);
+    for (const [name, value] of response.headers) {
+      if (!FRAMING.has(name)) text += `${name}: ${value}\r\n`;
+    }
+    if (!response.headers.has("date")) {
+      text += `date: ${new Date().toUTCString()}\r\n`;
+    }
+    if (isChunked) text += "transfer-encoding: chunked\r\n";
+    else if (length !== null && status !== 204) {
+      text += `content-length: ${length}\r\n`;
+    }
+    if (isLast) text += "connection: close\r\n";
+    await write(this.#duplex, encodeLatin1(`${text}\r\n`));
+
+    if (body === null) await response.body?.cancel();
+    else if (isChunked) await this.#writeChunks(body);
+    else await this.#writePlain(body, length);
+    return isLast ? undefined : this.#rest;
+  }
+
+  async #writeChunks(body: ReadableStream<Uint8Array>): Promise<void> {
+    for await (const part of body) {
+      checkPart(part);
+      if (part.length === 0) continue; // it would be taken for the last one
+      const size = ENCODER.encode(`${part.length.toString(16)}\r\n`);
+      const chunk = new Uint8Array(size.length + part.length + 2);
+      chunk.set(size);
+      chunk.set(part, size.length);
+      chunk.set([0x0d, 0x0a], size.length + part.length);
+      await write(this.#duplex, chunk);
+    }
+    await write(this.#duplex, LAST_CHUNK);
+  }
+
+  async #writePlain(
+    body: ReadableStream<Uint8Array>,
+    length: string | null,
+  ): Promise<void> {
+    let left = length === null ? Infinity : Number(length);
+    for await (const part of body) {
+      checkPart(part);
+      left -= part.length;
+      if (left < 0) break;
+      await write(this.#duplex, part);
+    }
+    if (length !== null && left !== 0) {
+      throw new RangeError(
+        `A body is not as long as its Content-Length says [${length}]`,
+      );
+    }
   }
 }
 
-function urlOf({ target, headers }: RequestHead, scheme: string): URL {
-  if (target !== "*" && !target.startsWith("/")) return new URL(target);
-  const origin = `${scheme}://${headers.get("host") ?? "localhost"}`;
-  return new URL(target === "*" ? origin : origin + target);
+function statusLine({ status, statusText }: Response): string {
+  // Response.error() has no status.
+  const code = status < 200 ? 500 : status;
+  return `HTTP/1.1 ${code} ${statusText || (REASONS[code] ?? "")}\r\n`;
 }
 
-/**
- * Writes an answer. A body without `Content-Length` goes out in chunks as it
- * comes, and to HTTP/1.0 until the connection is closed.
- *
- * @returns Whether another request may follow.
- * @throws {unknown} What the body throws, or the stream: it is broken off then.
- */
-export async function writeResponse(
-  duplex: ByteDuplex,
-  response: Response,
-  { method, version, keepAlive }: {
-    method: string;
-    version: string;
-    keepAlive: boolean;
-  },
-): Promise<boolean> {
-  const { status, headers } = response;
-  const hasBody = method !== "HEAD" && status !== 204 && status !== 304;
-  const body = hasBody ? response.body : null;
-  const length = body === null && hasBody ? "0" : headers.get("content-length");
-  const isChunked = body !== null && length === null && version !== "1.0";
-  const isLast = !keepAlive ||
-    (body !== null && length === null && version === "1.0");
-
-  let text = `HTTP/1.1 ${status} ${
-    response.statusText || (REASONS[status] ?? "")
-  }\r\n`;
-  for (const [name, value] of headers) {
-    if (!FRAMING.has(name)) text += `${name}: ${value}\r\n`;
-  }
-  text += `Date: ${new Date().toUTCString()}\r\n`;
-  if (isChunked) text += "Transfer-Encoding: chunked\r\n";
-  else if (length !== null && status !== 204) {
-    text += `Content-Length: ${length}\r\n`;
-  }
-  if (isLast) text += "Connection: close\r\n";
-  const head = Uint8Array.from(
-    `${text}\r\n`,
-    (character) => character.charCodeAt(0),
-  );
-
-  if (body === null) {
-    await response.body?.cancel();
-    await writeAll(duplex, head);
-    return !isLast;
-  }
-  // The first part goes out with the head.
-  let before: Uint8Array = head;
-  let left = length === null ? Infinity : Number(length);
-  for await (const part of body) {
-    if (part.length === 0) continue;
-    if ((left -= part.length) < 0) break;
-    const bytes = isChunked
-      ? concat(
-        before,
-        ENCODER.encode(`${part.length.toString(16)}\r\n`),
-        part,
-        ENCODER.encode("\r\n"),
-      )
-      : before.length === 0
-      ? part
-      : concat(before, part);
-    before = EMPTY;
-    await writeAll(duplex, bytes);
-  }
-  if (length !== null && left !== 0) {
-    throw new RangeError(`The body is not as long as was said [${length}]`);
-  }
-  await writeAll(
-    duplex,
-    isChunked ? concat(before, ENCODER.encode("0\r\n\r\n")) : before,
-  );
-  return !isLast;
+function checkPart(part: unknown): void {
+  if (part instanceof Uint8Array) return;
+  throw new TypeError(`A body has to be made of bytes, got [${typeof part}]`);
 }
 
 /** Says what is wrong with a request, and hangs up. */
@@ -195,21 +226,20 @@ export async function refuse(
   duplex: ByteDuplex,
   error: HandshakeError,
 ): Promise<void> {
-  try {
-    await writeAll(duplex, rejectUpgrade(error));
-  } catch {
-    // It is not heard.
-  }
-  await hangUp(duplex);
+  await hangUp(duplex, rejectUpgrade(error));
 }
 
 /**
  * Closes the stream once the peer had time to read what it was sent: to close
  * while it still sends could cost it that (RFC 9112 §9.6).
  */
-export async function hangUp(duplex: ByteDuplex): Promise<void> {
+export async function hangUp(
+  duplex: ByteDuplex,
+  lastWords: Uint8Array = new Uint8Array(0),
+): Promise<void> {
   const timer = setTimeout(() => close(duplex), LINGER_TIME);
   try {
+    await writeAll(duplex, lastWords);
     await duplex.closeWrite?.();
     const waste = new Uint8Array(4096);
     for (let length = 0; length < LINGER_LENGTH;) {
@@ -225,7 +255,7 @@ export async function hangUp(duplex: ByteDuplex): Promise<void> {
   }
 }
 
-/** Closes the stream unless it is closed. */
+/** Closes the stream, unless it is closed. */
 export function close(duplex: ByteDuplex): void {
   try {
     duplex.close();
@@ -234,12 +264,11 @@ export function close(duplex: ByteDuplex): void {
   }
 }
 
-async function readAll(
+function read(
   duplex: ByteDuplex,
   into: Uint8Array<ArrayBuffer>,
 ): Promise<void> {
-  const timer = setTimeout(() => close(duplex), TRANSFER_TIMEOUT);
-  try {
+  return inTime(duplex, async () => {
     for (let at = 0; at < into.length;) {
       const got = await duplex.read(into.subarray(at));
       if (got === null) {
@@ -249,30 +278,41 @@ async function readAll(
       }
       at += got;
     }
-  } finally {
-    clearTimeout(timer);
-  }
+  });
+}
+
+function write(duplex: ByteDuplex, bytes: Uint8Array): Promise<void> {
+  return inTime(duplex, () => writeAll(duplex, bytes));
 }
 
 async function writeAll(duplex: ByteDuplex, bytes: Uint8Array): Promise<void> {
-  const timer = setTimeout(() => close(duplex), TRANSFER_TIMEOUT);
+  let rest = bytes;
+  while (rest.length > 0) rest = rest.subarray(await duplex.write(rest));
+}
+
+/** Closes the stream if it takes too long: nobody waits for ever for a peer. */
+async function inTime(
+  duplex: ByteDuplex,
+  act: () => Promise<void>,
+): Promise<void> {
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    close(duplex);
+  }, TRANSFER_TIMEOUT);
   try {
-    for (let rest = bytes; rest.length > 0;) {
-      rest = rest.subarray(await duplex.write(rest));
-    }
+    await act();
+  } catch (error) {
+    if (!isLate) throw error;
+    throw new HandshakeError(
+      `The peer took more than ${TRANSFER_TIMEOUT} ms`,
+      { status: 408, kind: "timeout" },
+    );
   } finally {
     clearTimeout(timer);
   }
 }
 
-function concat(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  let length = 0;
-  for (const part of parts) length += part.length;
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+function encodeLatin1(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }

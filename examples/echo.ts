@@ -25,24 +25,28 @@ if (import.meta.main) {
     ...SERVER_FLAGS,
     "max-message-size": {
       type: "number",
-      default: undefined,
+      default: 16 * 1024 * 1024,
       help: "the largest message, in bytes",
     },
     "max-fragments": {
       type: "number",
-      default: undefined,
+      default: 131_072,
       help: "how many fragments a message may have; 0 for any number",
     },
+    compress: { type: "switch", help: "compress messages (RFC 7692)" },
   });
-  runServer("ws", flags, {
+  // Only who compresses needs a compressor.
+  const extensions = flags.compress
+    ? [(await import("../deflate.ts")).permessageDeflate()]
+    : [];
+  await runServer("ws", flags, {
     // An echo has no secrets: any page may talk to it.
     origins: ["*"],
     // Text goes back as the bytes that it came as; nobody here reads it.
     textAs: "bytes",
-    ...(flags["max-message-size"] !== undefined &&
-      { maxMessageSize: flags["max-message-size"] }),
-    ...(flags["max-fragments"] !== undefined &&
-      { maxFragments: flags["max-fragments"] || Infinity }),
+    maxMessageSize: flags["max-message-size"],
+    maxFragments: flags["max-fragments"] || Infinity,
+    extensions,
     onConnection: (ws) =>
       ws.forEach((message, type) =>
         ws.send(message, type === "text" ? AS_TEXT : AS_BINARY)

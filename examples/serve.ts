@@ -1,11 +1,10 @@
 /**
  * A server on `Deno.listen`: one loop that accepts connections, answers plain
  * requests, and hands over those that become WebSockets. The other examples are
- * built on it, and so can your own server be.
+ * built on it, and your own server may be.
  *
- * ```ts
- * const listener = Deno.listen({ hostname: "127.0.0.1", port: 8000 });
- * serve(listener, {
+ * ```ts ignore
+ * serve(Deno.listen({ hostname: "127.0.0.1", port: 8000 }), {
  *   handler: () => new Response("A page"),
  *   onConnection: (ws) => ws.forEach((message) => ws.send(message)),
  * });
@@ -26,14 +25,7 @@ import {
   type ReceivedRequest,
   type WebSocketConnection,
 } from "../mod.ts";
-import {
-  close,
-  hangUp,
-  isKeptAlive,
-  readWhole,
-  refuse,
-  writeResponse,
-} from "./_http.ts";
+import { close, Exchange, hangUp, refuse } from "./_http.ts";
 
 /** Options of {@linkcode serve}. */
 export interface ServeOptions
@@ -70,7 +62,7 @@ export interface ServeOptions
   /**
    * Told of every error.
    *
-   * @default {a line on stderr for those that are not the peers'}
+   * @default {a line on stderr, unless the peer is to blame}
    */
   onError?: (error: unknown) => void;
   /**
@@ -84,7 +76,8 @@ export interface ServeOptions
 /** Options of {@linkcode Server.shutdown}. */
 export interface ShutdownOptions {
   /**
-   * How long the peers may take, in milliseconds, before they are cut off.
+   * How long peers and handlers may take, in milliseconds, before they are cut
+   * off.
    *
    * @default {5000}
    */
@@ -95,24 +88,28 @@ export interface ShutdownOptions {
 export interface Server {
   /** Where it listens. */
   readonly addr: Deno.Addr;
-  /** Resolved when it listens no more, and the last connection is gone. */
+  /** Resolved when it listens no more, and all that was under way is done. */
   readonly finished: Promise<void>;
   /**
-   * Stops: nobody is accepted any more, answers that are under way go out, and
-   * WebSockets are closed with 1001.
+   * Stops: nobody is accepted any more, plain requests that have arrived are
+   * answered, and WebSockets are closed with 1001.
    */
   shutdown(options?: ShutdownOptions): Promise<void>;
 }
 
-/** A connection, and what it is at. */
+/** A connection: waiting for a request, busy with one, or a WebSocket. */
 interface Peer {
-  readonly scheme: "http" | "https";
+  readonly conn: Deno.Conn;
   duplex: ByteDuplex;
-  ws: WebSocketConnection | undefined;
-  isIdle: boolean;
+  state: "waiting" | "busy" | WebSocketConnection;
 }
 
-/** Serves all who connect to the listener, until `shutdown()`. */
+/**
+ * Serves all who connect, until `shutdown()`.
+ *
+ * @param listener Of TCP, TLS or Unix sockets. It belongs to the server.
+ * @param options What to serve, and to whom.
+ */
 export function serve(listener: Deno.Listener, options: ServeOptions): Server {
   return new Loop(listener, options);
 }
@@ -123,111 +120,78 @@ class Loop implements Server {
   readonly #listener: Deno.Listener;
   readonly #options: ServeOptions;
   readonly #peers = new Set<Peer>();
-  readonly #addresses = new Map<string, number>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #finish: () => void;
+  // The loop itself, and each connection with its handler.
+  #running = 1;
   #isStopping = false;
-  #onLastGone: (() => void) | undefined;
 
   constructor(listener: Deno.Listener, options: ServeOptions) {
+    const { promise, resolve } = Promise.withResolvers<void>();
     this.addr = listener.addr;
+    this.finished = promise;
+    this.#finish = resolve;
     this.#listener = listener;
     this.#options = options;
-    this.finished = this.#acceptAll();
+    this.#acceptAll();
   }
 
   async #acceptAll(): Promise<void> {
-    while (!this.#isStopping) {
+    let isFailing = false;
+    for (;;) {
       try {
         this.#serve(await this.#listener.accept());
+        isFailing = false;
       } catch (error) {
         if (error instanceof Deno.errors.BadResource) break; // it is closed
-        // Out of file descriptors, most likely, and some will be free again.
-        this.#report(error);
+        // Out of file descriptors, most likely: some will be free again.
+        if (!isFailing) this.#report(error);
+        isFailing = true;
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
-    if (this.#peers.size > 0) {
-      await new Promise<void>((resolve) => this.#onLastGone = resolve);
-    }
+    if (--this.#running === 0) this.#finish();
   }
 
   async #serve(conn: Deno.Conn): Promise<void> {
-    const peer: Peer = {
-      scheme: "handshake" in conn ? "https" : "http",
-      duplex: conn,
-      ws: undefined,
-      isIdle: true,
-    };
-    const address = "hostname" in conn.remoteAddr
-      ? conn.remoteAddr.hostname
-      : "";
-    this.#peers.add(peer);
-    this.#count(address, 1);
+    const peer: Peer = { conn, duplex: conn, state: "waiting" };
+    this.#running++;
+    this.#enter(peer);
     try {
       peer.duplex = this.#options.tap?.(conn) ?? conn;
-      this.#checkLimits(address);
       const upgrade = await this.#servePages(peer);
       if (upgrade !== undefined) await this.#serveWebSocket(peer, upgrade);
     } catch (error) {
-      if (error instanceof HandshakeError && peer.isIdle) {
-        await refuse(peer.duplex, error);
-      } else if (peer.ws === undefined) close(peer.duplex);
+      close(peer.duplex);
       this.#report(error);
-    } finally {
-      this.#count(address, -1);
-      this.#peers.delete(peer);
-      if (this.#peers.size === 0) this.#onLastGone?.();
     }
-  }
-
-  #count(address: string, change: 1 | -1): void {
-    if (this.#options.maxConnectionsPerAddress === undefined) return;
-    const count = (this.#addresses.get(address) ?? 0) + change;
-    if (count > 0) this.#addresses.set(address, count);
-    else this.#addresses.delete(address);
-  }
-
-  #checkLimits(address: string): void {
-    const { maxConnections = Infinity, maxConnectionsPerAddress = Infinity } =
-      this.#options;
-    const isFull = this.#peers.size > maxConnections;
-    if (
-      !isFull && (this.#addresses.get(address) ?? 0) <= maxConnectionsPerAddress
-    ) return;
-    throw new HandshakeError(
-      isFull
-        ? "The server has as many connections as it takes"
-        : "Your address has as many connections as it may",
-      { status: 503, headers: { "Retry-After": "10" } },
-    );
+    this.#leave(peer);
+    if (--this.#running === 0) this.#finish();
   }
 
   /** Answers plain requests until there is one for an upgrade. */
   async #servePages(peer: Peer): Promise<ReceivedRequest | undefined> {
     const { duplex } = peer;
-    let limits = this.#options;
-    let rest: Uint8Array<ArrayBuffer> | undefined;
-    while (!this.#isStopping) {
-      peer.isIdle = true;
-      const received = await readRequest(duplex, limits, rest);
-      if (received === undefined) break;
-      if (isUpgrade(received.head)) {
-        peer.isIdle = false;
-        return received;
-      }
-      const whole = await readWhole(duplex, received, peer.scheme);
-      rest = whole.rest;
-      peer.isIdle = false;
-      const { method, version } = received.head;
-      const response = await this.#answer(whole.request);
-      const keepAlive = isKeptAlive(received.head) && !this.#isStopping;
-      const goesOn = await writeResponse(duplex, response, {
-        method,
-        version,
-        keepAlive,
-      });
-      if (!goesOn) break;
-      const { keepAliveTimeout = 15_000 } = this.#options;
-      limits = { ...this.#options, handshakeTimeout: keepAliveTimeout };
+    try {
+      this.#checkLimits(peer);
+      let limits = this.#options;
+      let rest: Uint8Array<ArrayBuffer> | undefined;
+      do {
+        peer.state = "waiting";
+        const received = await readRequest(duplex, limits, rest);
+        peer.state = "busy";
+        if (received === undefined) break;
+        if (isUpgrade(received.head)) return received;
+        const exchange = new Exchange(duplex, received, peer.conn);
+        const response = await this.#answer(await exchange.request());
+        rest = await exchange.respond(response, { last: this.#isStopping });
+        const { keepAliveTimeout = 15_000 } = this.#options;
+        limits = { ...this.#options, handshakeTimeout: keepAliveTimeout };
+      } while (rest !== undefined && !this.#isStopping);
+    } catch (error) {
+      if (this.#isStopping && peer.state === "waiting") return undefined;
+      if (error instanceof HandshakeError) await refuse(duplex, error);
+      throw error;
     }
     await hangUp(duplex);
     return undefined;
@@ -245,7 +209,8 @@ class Loop implements Server {
 
   async #serveWebSocket(peer: Peer, received: ReceivedRequest): Promise<void> {
     const ws = await accept(peer.duplex, { ...this.#options, received });
-    peer.ws = ws;
+    peer.state = ws;
+    ws.closed.then(() => this.#leave(peer));
     if (this.#isStopping) {
       await ws.close(CloseCode.GoingAway);
       return;
@@ -259,39 +224,89 @@ class Loop implements Server {
     }
   }
 
-  #report(error: unknown): void {
-    const { onError = logError } = this.#options;
-    onError(error);
+  // --- Who is there --------------------------------------------------------
+
+  #enter(peer: Peer): void {
+    this.#peers.add(peer);
+    if (this.#options.maxConnectionsPerAddress === undefined) return;
+    const address = addressOf(peer);
+    this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
   }
+
+  #leave(peer: Peer): void {
+    if (!this.#peers.delete(peer)) return;
+    if (this.#options.maxConnectionsPerAddress === undefined) return;
+    const address = addressOf(peer);
+    const count = this.#perAddress.get(address)! - 1;
+    if (count > 0) this.#perAddress.set(address, count);
+    else this.#perAddress.delete(address);
+  }
+
+  #checkLimits(peer: Peer): void {
+    const { maxConnections, maxConnectionsPerAddress } = this.#options;
+    check(this.#peers.size, maxConnections, "The server");
+    if (maxConnectionsPerAddress === undefined) return;
+    const count = this.#perAddress.get(addressOf(peer))!;
+    check(count, maxConnectionsPerAddress, "Your address");
+  }
+
+  // --- The end -------------------------------------------------------------
 
   async shutdown({ grace = 5000 }: ShutdownOptions = {}): Promise<void> {
     if (!this.#isStopping) {
       this.#isStopping = true;
       this.#listener.close();
-      for (const { ws, duplex, isIdle } of this.#peers) {
-        if (ws !== undefined) ws.close(CloseCode.GoingAway);
-        else if (isIdle) close(duplex);
+      for (const { duplex, state } of this.#peers) {
+        if (state === "waiting") close(duplex);
+        else if (state !== "busy") state.close(CloseCode.GoingAway);
       }
     }
     const timer = setTimeout(() => {
-      for (const { ws, duplex } of this.#peers) {
-        if (ws !== undefined) ws.terminate();
-        else close(duplex);
+      for (const { duplex, state } of this.#peers) {
+        if (typeof state === "string") close(duplex);
+        else state.terminate();
       }
+      this.#finish();
     }, grace);
     await this.finished;
     clearTimeout(timer);
   }
+
+  #report(error: unknown): void {
+    try {
+      (this.#options.onError ?? logError)(error);
+    } catch (mistake) {
+      logError(mistake);
+    }
+  }
 }
 
-/** One line for what is not a peer's doing. */
+function check(count: number, limit = Infinity, whose: string): void {
+  if (count <= limit) return;
+  throw new HandshakeError(`${whose} has as many connections as it may`, {
+    status: 503,
+    headers: { "Retry-After": "10" },
+  });
+}
+
+function addressOf({ conn: { remoteAddr } }: Peer): string {
+  return "hostname" in remoteAddr ? remoteAddr.hostname : "";
+}
+
+/** One line on stderr, unless the peer is to blame. */
 function logError(error: unknown): void {
+  const { errors } = Deno;
   const isPeers = error instanceof HandshakeError ||
     error instanceof ConnectionClosedError ||
-    error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.BrokenPipe ||
-    error instanceof Deno.errors.UnexpectedEof ||
-    error instanceof Deno.errors.InvalidData; // TLS
-  if (!isPeers) console.error(`Error: ${String(error)}`);
+    error instanceof errors.ConnectionReset ||
+    error instanceof errors.ConnectionAborted ||
+    error instanceof errors.BrokenPipe ||
+    error instanceof errors.TimedOut ||
+    error instanceof errors.UnexpectedEof || // TLS, as the next one
+    error instanceof errors.InvalidData;
+  if (isPeers) return;
+  // The message, and where it happened.
+  const text = error instanceof Error ? error.stack ?? error.message : error;
+  const [message, place] = String(text).split(/\n\s+at /);
+  console.error(place === undefined ? message : `${message} (${place})`);
 }
