@@ -12,6 +12,7 @@ const CLASSES = [
   { length: 16384, kept: 128, free: [] as Uint8Array<ArrayBuffer>[] },
   { length: 65536, kept: 64, free: [] as Uint8Array<ArrayBuffer>[] },
   { length: 262144, kept: 16, free: [] as Uint8Array<ArrayBuffer>[] },
+  { length: 1048576, kept: 8, free: [] as Uint8Array<ArrayBuffer>[] },
 ];
 
 /** The largest buffer that is kept for the next user, in bytes. */

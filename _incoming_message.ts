@@ -5,6 +5,7 @@
  * @module
  */
 
+import { giveBackBuffer, lendBuffer } from "./_buffers.ts";
 import { CloseCode, mask, ProtocolError } from "./frame.ts";
 import type { NegotiatedExtension } from "./extension.ts";
 import type { BinaryMessage, MessageChunk, TextMessage } from "./protocol.ts";
@@ -60,6 +61,14 @@ export function invalidUtf8(where: string): ProtocolError {
   });
 }
 
+/**
+ * Takes back the memory of a message with `reusesMemory`. What is a view on
+ * bytes that were received has a header in front of it, and stays.
+ */
+export function reuseMemory(data: Uint8Array<ArrayBuffer>): void {
+  if (data.byteOffset === 0) giveBackBuffer(new Uint8Array(data.buffer));
+}
+
 /** Takes one message after the other, frame by frame and part by part. */
 export class IncomingMessage {
   readonly #limits: IncomingMessageLimits;
@@ -75,6 +84,8 @@ export class IncomingMessage {
   #length = 0;
   #memory: Uint8Array<ArrayBuffer> | undefined;
   #filled = 0;
+  /** Whether messages are given back with {@linkcode reuseMemory}. */
+  reusesMemory = false;
 
   #inChunks = false;
   #chunks: MessageChunk[] = [];
@@ -314,7 +325,7 @@ export class IncomingMessage {
   }
 
   #move(size: number): void {
-    const larger = new Uint8Array(size);
+    const larger = this.reusesMemory ? lendBuffer(size) : new Uint8Array(size);
     if (this.#filled > 0) larger.set(this.#memory!.subarray(0, this.#filled));
     this.#memory = larger;
   }

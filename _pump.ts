@@ -39,6 +39,16 @@ export interface PumpOptions {
   onClosed(closed: Closed): void;
 }
 
+/** What sending returns when nobody has to wait: one promise for all. */
+export const DONE: Promise<void> = Promise.resolve();
+
+interface Consumer {
+  handle(message: Received): unknown;
+  readonly reuse: boolean;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
 // A consumer that takes no message for so many microtasks is busy elsewhere.
 // `for await` with an `await` in its body needs three for each message.
 const PATIENCE = 8;
@@ -58,6 +68,9 @@ export class Pump {
   #queue: Received[] = [];
   #queuedBytes = 0;
   readonly #waiters = new Waiters<Received | undefined>();
+
+  #consumer: Consumer | undefined;
+  #isHandling = false;
 
   // How often a message was taken, and how often at the last look.
   #taken = 0;
@@ -101,6 +114,11 @@ export class Pump {
     return this.#closed;
   }
 
+  /** Whether {@linkcode consume} has the messages. */
+  get isConsumed(): boolean {
+    return this.#consumer !== undefined;
+  }
+
   /** How many bytes wait to be written. */
   get bufferedAmount(): number {
     return this.#protocol.outputLength + (this.#writing?.length ?? 0);
@@ -113,13 +131,21 @@ export class Pump {
 
   // --- Receiving -----------------------------------------------------------
 
-  /** The next message that is there already. */
+  /** The next message that is there already. Its bytes are the caller's. */
   take(): Received | undefined {
     this.#taken++;
-    if (this.#queue.length === 0) return this.#parse();
+    if (this.#queue.length > 0) {
+      if (!this.#isReading) this.#settle();
+      return this.#unqueue();
+    }
+    const message = this.#parse();
+    if (message !== undefined) this.#buffer.lend();
+    return message;
+  }
+
+  #unqueue(): Received {
     const message = this.#queue.shift()!;
     this.#queuedBytes -= message.data.length;
-    if (!this.#isReading) this.#settle();
     return message;
   }
 
@@ -141,6 +167,74 @@ export class Pump {
     return message;
   }
 
+  /**
+   * Hands each message to a function, right when it is there: no promise is made
+   * for one that the function is done with when it returns.
+   *
+   * @param handle Returns {@linkcode DONE}, or what is to be waited for.
+   * @param reuse Whether the memory of a message may be used again once the
+   * function is done with it.
+   * @returns Resolved when no message comes any more, rejected with what the
+   * function throws.
+   */
+  consume(
+    handle: (message: Received) => unknown,
+    reuse: boolean,
+  ): Promise<void> {
+    const done = new Promise<void>((resolve, reject) => {
+      this.#consumer = { handle, reuse, resolve, reject };
+    });
+    this.#protocol.reusesMemory = reuse;
+    this.#consume();
+    this.#goOn();
+    return done;
+  }
+
+  #consume(): void {
+    while (this.#consumer !== undefined && !this.#isHandling) {
+      const isQueued = this.#queue.length > 0;
+      const message = isQueued ? this.#unqueue() : this.#parse();
+      if (message === undefined) {
+        if (this.#closed !== undefined) this.#endConsumer();
+        return;
+      }
+      const { handle, reuse, reject } = this.#consumer;
+      if (!reuse && !isQueued) this.#buffer.lend();
+      try {
+        const result = handle(message);
+        if (result === undefined || result === DONE) {
+          if (reuse) this.#protocol.reuse(message.data);
+        } else {
+          if (!isQueued) this.#buffer.lend();
+          this.#isHandling = true;
+          this.#wait(result, message);
+        }
+      } catch (error) {
+        this.#consumer = undefined;
+        reject(error);
+      }
+    }
+  }
+
+  async #wait(result: unknown, message: Received): Promise<void> {
+    try {
+      await result;
+      if (this.#consumer!.reuse) this.#protocol.reuse(message.data);
+    } catch (error) {
+      this.#consumer!.reject(error);
+      this.#consumer = undefined;
+    }
+    this.#isHandling = false;
+    this.#consume();
+    if (this.#consumer !== undefined) this.#goOn();
+  }
+
+  #endConsumer(): void {
+    this.#protocol.reusesMemory = false;
+    this.#consumer?.resolve();
+    this.#consumer = undefined;
+  }
+
   /** Parses up to the next message. */
   #parse(): Received | undefined {
     for (;;) {
@@ -151,7 +245,6 @@ export class Pump {
         case "binary":
         case "chunk":
           this.isActive = true;
-          if (typeof event.data !== "string") this.#buffer.lend();
           return event;
         case "pong":
           this.#options.onPong(event.data);
@@ -178,6 +271,7 @@ export class Pump {
     while (!this.#isFull()) {
       const message = this.#parse();
       if (message === undefined) return;
+      this.#buffer.lend();
       this.#queue.push(message);
       this.#queuedBytes += message.data.length;
     }
@@ -213,10 +307,12 @@ export class Pump {
       this.flush();
       return;
     }
-    if (this.#waiters.length === 0) this.#parseAhead();
+    const isAwaited = this.#waiters.length > 0 ||
+      this.#consumer !== undefined && !this.#isHandling;
+    if (!isAwaited) this.#parseAhead();
     this.flush();
     if (this.#closed !== undefined || this.#isEnded) return;
-    const isWanted = this.#waiters.length > 0 || !this.#isFull() ||
+    const isWanted = isAwaited || !this.#isFull() ||
       this.#protocol.state !== "open";
     if (isWanted) this.#read();
   }
@@ -254,6 +350,11 @@ export class Pump {
       this.#destination?.subarray(0, length) ?? this.#buffer.filled(length),
     );
     this.#destination = undefined;
+    if (this.#consumer !== undefined) {
+      this.#consume();
+      this.#goOn();
+      return;
+    }
     while (this.#waiters.length > 0) {
       const message = this.take();
       if (message === undefined) break;
@@ -381,6 +482,7 @@ export class Pump {
     this.#closed = closed;
     this.#options.onClosed(closed);
     this.#waiters.serveAll(undefined);
+    if (!this.#isHandling && this.#queue.length === 0) this.#endConsumer();
     this.#closing ??= new Deadline(
       this.#options.closeTimeout,
       () => this.end(),

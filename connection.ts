@@ -21,7 +21,7 @@ import { Deadline } from "./_deadline.ts";
 import { type Duplex, type RemoteAddress, toByteDuplex } from "./_duplex.ts";
 import { nextMaskingKey } from "./_masking_keys.ts";
 import { REFERENCE_FROM } from "./_output.ts";
-import { Pump, type Received } from "./_pump.ts";
+import { DONE, Pump, type Received } from "./_pump.ts";
 import { handled } from "./_waiter.ts";
 
 export { ConnectionClosedError } from "./_connection_closed_error.ts";
@@ -131,6 +131,18 @@ export interface ConnectionRequest {
   readonly headers: Headers;
 }
 
+/** Options of {@linkcode WebSocketConnection.forEach}. */
+export interface ForEachOptions {
+  /**
+   * Whether the memory of a message is used again as soon as the function has
+   * returned, or its promise has resolved. Large messages then cost much less;
+   * but who keeps one has to copy it.
+   *
+   * @default {false}
+   */
+  reuseMemory?: boolean;
+}
+
 /** Options of the methods that can be cancelled. */
 export interface AbortOptions {
   /**
@@ -164,9 +176,6 @@ export interface IncomingStream {
    */
   readonly readable: ReadableStream<Message>;
 }
-
-// What send() returns when nobody has to wait: no promise is made a message.
-const DONE: Promise<void> = Promise.resolve();
 
 const AS_GIVEN: SendMessageOptions = {};
 
@@ -299,7 +308,7 @@ export class WebSocketConnection
   [Symbol.asyncIterator](): AsyncIterableIterator<Message> {
     const iterator: AsyncIterableIterator<Message> = {
       next: (): Promise<IteratorResult<Message>> => {
-        if (this.#incoming === undefined) {
+        if (this.#incoming === undefined && !this.#pump.isConsumed) {
           // What is there already is handed out without waiting.
           const message = this.#pump.take();
           if (message !== undefined) {
@@ -327,19 +336,19 @@ export class WebSocketConnection
    *
    * @param handle Called with each message, in order. If it returns a promise,
    * it is waited for, and the peer slowed down; return what `send()` returns.
+   * @param options What may be done with a message's memory afterwards.
    * @throws {ConnectionClosedError} As {@linkcode receive} does.
    * @throws {unknown} What `handle` throws; the connection stays open.
    */
   async forEach(
     handle: (message: Message, type: "text" | "binary") => unknown,
+    options: ForEachOptions = {},
   ): Promise<void> {
-    for (;;) {
-      this.#assertWhole();
-      const message = this.#pump.take() ?? await this.#pump.next();
-      if (message === undefined) break;
-      const result = handle(message.data, message.type as "text" | "binary");
-      if (result !== undefined && result !== DONE) await result;
-    }
+    this.#assertWhole();
+    await this.#pump.consume(
+      ({ data, type }) => handle(data, type as "text" | "binary"),
+      options.reuseMemory ?? false,
+    );
     this.#assertClosedWell();
   }
 
@@ -731,6 +740,12 @@ export class WebSocketConnection
   }
 
   #assertWhole(): void {
+    if (this.#pump.isConsumed) {
+      throw new DOMException(
+        "forEach() receives all messages",
+        "InvalidStateError",
+      );
+    }
     if (this.#incoming === undefined) return;
     throw new DOMException(
       "A message is being received in parts: read or cancel it first",

@@ -48,6 +48,7 @@ import {
   type IncomingMessageLimits,
   invalidUtf8,
   messageTooBig,
+  reuseMemory,
 } from "./_incoming_message.ts";
 import { Output } from "./_output.ts";
 import { decodeUtf8, isUtf8, Utf8Validator } from "./_utf8.ts";
@@ -220,6 +221,11 @@ export class WebSocketProtocol {
    * A message of which a part has been delivered goes on in parts.
    */
   chunks = false;
+  /**
+   * Whether who takes messages gives the memory of each back with
+   * {@linkcode reuse} as soon as it is done with it.
+   */
+  reusesMemory = false;
 
   readonly #limits: IncomingMessageLimits;
   readonly #textAs: "string" | "bytes";
@@ -389,6 +395,15 @@ export class WebSocketProtocol {
     if (this.#remaining <= 0 || this.#header.opcode & 0x8) return undefined;
     if (this.#position < this.#bytes.length) return undefined;
     return this.#message?.destination(this.#remaining);
+  }
+
+  /**
+   * Takes back the memory of a message, where {@linkcode reusesMemory} is set.
+   *
+   * @param data What an event carried; it must not be used after this.
+   */
+  reuse(data: string | Uint8Array<ArrayBuffer>): void {
+    if (typeof data !== "string") reuseMemory(data);
   }
 
   /** How much of an unfinished message has arrived, in bytes. */
@@ -737,6 +752,7 @@ export class WebSocketProtocol {
       opcode === Opcode.Text ? "text" : "binary",
       reservedBits === 0 ? undefined : this.extension,
     );
+    this.#message.reusesMemory = this.reusesMemory;
     if (this.chunks) this.#message.goInChunks();
     this.#message.announce(payloadLength, fin);
   }
