@@ -48,8 +48,10 @@ if (import.meta.main) {
     maxFragments: flags["max-fragments"] || Infinity,
     extensions,
     onConnection: (ws) =>
-      ws.forEach((message, type) =>
-        ws.send(message, type === "text" ? AS_TEXT : AS_BINARY)
+      ws.forEach(
+        (message, type) =>
+          ws.send(message, type === "text" ? AS_TEXT : AS_BINARY),
+        { reuseMemory: true },
       ),
   });
 }
