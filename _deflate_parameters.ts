@@ -31,7 +31,7 @@ export interface DeflateDemands {
   serverNoContextTakeover: boolean;
   /** See {@linkcode DeflateParameters}. */
   clientNoContextTakeover: boolean;
-  /** 9 to 15; `undefined` if it was left open. */
+  /** 9 to 14; `undefined` if it is not limited. */
   serverMaxWindowBits: number | undefined;
   /** 9 to 15; `undefined` if it was left open. */
   clientMaxWindowBits: number | undefined;
@@ -147,10 +147,13 @@ function writeParameters(written: DeflateParameters): ExtensionParameters {
 
 /** What a client puts into its offer. */
 export function offerParameters(demands: DeflateDemands): ExtensionParameters {
+  const { clientMaxWindowBits = MAX_WINDOW_BITS } = demands;
   return writeParameters({
     ...demands,
     // Without it, the server could not ask for less (§7.1.2.2).
-    clientMaxWindowBits: demands.clientMaxWindowBits ?? true,
+    clientMaxWindowBits: clientMaxWindowBits < MAX_WINDOW_BITS
+      ? clientMaxWindowBits
+      : true,
   });
 }
 

@@ -43,6 +43,7 @@ import {
   acceptOffer,
   confirmResponse,
   type DeflateDemands,
+  MAX_WINDOW_BITS,
   offerParameters,
 } from "./_deflate_parameters.ts";
 import {
@@ -198,7 +199,9 @@ class PermessageDeflate implements Extension {
     this.#demands = {
       serverNoContextTakeover: options.serverNoContextTakeover ?? false,
       clientNoContextTakeover: options.clientNoContextTakeover ?? false,
-      serverMaxWindowBits,
+      serverMaxWindowBits: serverMaxWindowBits === MAX_WINDOW_BITS
+        ? undefined
+        : serverMaxWindowBits,
       clientMaxWindowBits,
     };
     let maker: DeflaterMaker | undefined;
