@@ -80,7 +80,10 @@ export class Pump {
 
   #writing: Uint8Array | undefined;
   #isFlushScheduled = false;
+  // How many bytes have been written in all.
+  #written = 0;
   readonly #drainWaiters = new Waiters<void>();
+  readonly #writeWaiters = new Waiters<void>();
 
   #closed: Closed | undefined;
   #closing: Deadline | undefined;
@@ -416,6 +419,8 @@ export class Pump {
     const bytes = this.#writing!;
     if (this.#isEnded) return;
     this.isAlive = true;
+    this.#written += length;
+    this.#writeWaiters.serveAll();
     if (length < bytes.length) {
       this.#write(bytes.subarray(length));
       return;
@@ -448,6 +453,21 @@ export class Pump {
    */
   drained(signal?: AbortSignal): Promise<void> {
     return handled(this.#drainWaiters.wait(signal));
+  }
+
+  /**
+   * Waits until all is written that is queued now: what was referred to, not
+   * copied, is then no longer needed. Rejects when the connection ends before.
+   */
+  written(signal?: AbortSignal): Promise<void> {
+    return handled(this.#writtenUpTo(
+      this.#written + this.bufferedAmount,
+      signal,
+    ));
+  }
+
+  async #writtenUpTo(end: number, signal?: AbortSignal): Promise<void> {
+    while (this.#written < end) await this.#writeWaiters.wait(signal);
   }
 
   // --- The end -------------------------------------------------------------
@@ -532,8 +552,12 @@ export class Pump {
     } catch {
       // It is closed already.
     }
+    this.#protocol.dropOutput();
+    this.#writing = undefined;
     const info = infoOf(this.#closed!);
-    this.#drainWaiters.rejectAll(new ConnectionClosedError(info));
+    const turnedAway = new ConnectionClosedError(info);
+    this.#drainWaiters.rejectAll(turnedAway);
+    this.#writeWaiters.rejectAll(turnedAway);
     this.#endWaiters.serveAll(info);
   }
 }

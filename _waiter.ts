@@ -54,6 +54,7 @@ export class Waiters<T> {
 
   /** Serves all who wait now. */
   serveAll(value: T): void {
+    if (this.#waiters.length === 0) return;
     for (const waiter of this.#waiters.splice(0)) waiter.resolve(value);
   }
 

@@ -46,7 +46,7 @@ export interface ConnectionOptions
   /**
    * How much may wait to be written at all, in bytes. The connection of a peer
    * that reads so little, to a program that does not wait for `send()`, is
-   * terminated.
+   * terminated. To who waits, a message may be larger.
    *
    * @default {33554432}
    */
@@ -457,13 +457,15 @@ export class WebSocketConnection
     }
     try {
       this.#assertSendable(options.signal);
-      const length = this.#queue(message, options);
-      return this.#afterQueueing(length, options.signal);
+      const before = this.#pump.bufferedAmount;
+      const referenced = this.#queue(message, options);
+      return this.#afterQueueing(before, referenced, options.signal);
     } catch (error) {
       return handled(Promise.reject(error));
     }
   }
 
+  /** Queues a message; returns the length of bytes that may be referred to. */
   #queue(
     message: string | Uint8Array | PreparedMessage,
     options: SendMessageOptions,
@@ -482,7 +484,7 @@ export class WebSocketConnection
     }
     if (message instanceof PreparedMessage) {
       this.#protocol.sendPrepared(message);
-      return message.data.length;
+      return 0; // its bytes never change
     }
     throw new TypeError(
       `A message is a string, a Uint8Array or a PreparedMessage (${typeof message})`,
@@ -499,15 +501,25 @@ export class WebSocketConnection
     await this.send(message, options);
   }
 
-  /** Writes soon, and says how long the caller has to wait. */
-  #afterQueueing(length: number, signal?: AbortSignal): Promise<void> {
+  /**
+   * Writes soon, and says how long the caller has to wait.
+   *
+   * @param before How many bytes waited before, which tells who has not waited.
+   * @param referenced How many bytes may be referred to until they are written.
+   */
+  #afterQueueing(
+    before: number,
+    referenced: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     this.#isActive = true;
     this.#pump.scheduleFlush();
     const { bufferedAmount } = this.#pump;
-    if (bufferedAmount <= this.#highWaterMark && length < REFERENCE_FROM) {
-      return DONE;
-    }
-    if (bufferedAmount > this.#maxBufferedAmount) {
+    const isReferenced = referenced >= REFERENCE_FROM;
+    if (bufferedAmount <= this.#highWaterMark && !isReferenced) return DONE;
+    if (
+      bufferedAmount > this.#maxBufferedAmount && before > this.#highWaterMark
+    ) {
       this.#pump.end(
         new Error(
           `The peer does not read: ${bufferedAmount} bytes wait, more than maxBufferedAmount allows (${this.#maxBufferedAmount})`,
@@ -515,7 +527,9 @@ export class WebSocketConnection
       );
       throw new ConnectionClosedError(this.#pump.closed!);
     }
-    return this.#pump.drained(signal);
+    return isReferenced
+      ? this.#pump.written(signal)
+      : this.#pump.drained(signal);
   }
 
   /**
@@ -554,9 +568,10 @@ export class WebSocketConnection
             `A part of a ${type} message cannot be a ${typeof part}`,
           );
         }
+        const before = this.#pump.bufferedAmount;
         this.#protocol.sendFragment(type, part, options);
         isBegun = true;
-        await this.#afterQueueing(part.length, options.signal);
+        await this.#afterQueueing(before, part.length, options.signal);
       }
       this.#assertSendable(options.signal);
       this.#protocol.sendFragment(type ?? "binary", new Uint8Array(0), {
@@ -564,7 +579,7 @@ export class WebSocketConnection
         fin: true,
       });
       isBegun = false;
-      await this.#afterQueueing(0, options.signal);
+      await this.#afterQueueing(0, 0, options.signal);
     } catch (error) {
       if (isBegun && this.isOpen) {
         this.#fail("The rest of a message cannot be sent", error);
