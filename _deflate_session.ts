@@ -89,7 +89,9 @@ export class DeflateSession implements NegotiatedExtension {
   ): Uint8Array | undefined {
     if (data.length === 0) {
       if (whole) return undefined;
-      return fin ? new Uint8Array([EMPTY_BLOCK]) : NOTHING;
+      if (!fin) return NOTHING;
+      if (!this.#keepsOutgoing) this.#dropDeflater();
+      return new Uint8Array([EMPTY_BLOCK]);
     }
     const { deflaters } = this.#resources;
     let deflater = deflaters.reclaim(this);
@@ -138,10 +140,9 @@ export class DeflateSession implements NegotiatedExtension {
   }
 
   idle(): void {
-    const { deflaters, inflaters } = this.#resources;
-    const deflater = deflaters.reclaim(this);
-    if (deflater !== undefined) deflaters.giveBack(deflater);
+    this.#dropDeflater();
     // What it knows is in the history.
+    const { inflaters } = this.#resources;
     const inflater = inflaters.reclaim(this);
     if (inflater !== undefined) inflaters.giveBack(inflater);
   }
@@ -150,6 +151,12 @@ export class DeflateSession implements NegotiatedExtension {
     this.idle();
     this.#returnInflater();
     this.#history?.clear();
+  }
+
+  #dropDeflater(): void {
+    const { deflaters } = this.#resources;
+    const deflater = deflaters.reclaim(this);
+    if (deflater !== undefined) deflaters.giveBack(deflater);
   }
 
   #claimInflater(): Inflater {

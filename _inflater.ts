@@ -176,11 +176,10 @@ export class History {
 
   /** What there is, the oldest part first. */
   parts(): Uint8Array[] {
-    const isRing = this.#length === this.#bytes.length;
-    if (!isRing) return [this.#bytes.subarray(0, this.#length)];
-    return [
-      this.#bytes.subarray(this.#end),
-      this.#bytes.subarray(0, this.#end),
-    ].filter((part) => part.length > 0);
+    const parts = [this.#bytes.subarray(0, this.#end)];
+    if (this.#end < this.#length) {
+      parts.unshift(this.#bytes.subarray(this.#end));
+    }
+    return parts;
   }
 }

@@ -62,17 +62,25 @@ export const NO_DEMANDS: DeflateDemands = {
   clientMaxWindowBits: undefined,
 };
 
-/** A server and a client that have agreed on what both demand. */
+/** What a server and a client agree on if both demand the same. */
+export function agree(
+  demands: Partial<DeflateDemands> = {},
+): { server: DeflateAgreement; client: DeflateAgreement } {
+  const all = { ...NO_DEMANDS, ...demands };
+  const server = acceptOffer(offerParameters(all), all, 15);
+  assert(server !== undefined, "the offer was declined");
+  return { server, client: confirmResponse(server.parameters, all) };
+}
+
+/** A server and a client, on different machines. */
 export function pair(
   demands: Partial<DeflateDemands> = {},
   options: SessionOptions = {},
 ): { server: DeflateSession; client: DeflateSession } {
-  const all = { ...NO_DEMANDS, ...demands };
-  const accepted = acceptOffer(offerParameters(all), all, 15);
-  assert(accepted !== undefined, "the offer was declined");
+  const { server, client } = agree(demands);
   return {
-    server: sessionMaker(options)(accepted),
-    client: sessionMaker(options)(confirmResponse(accepted.parameters, all)),
+    server: sessionMaker(options)(server),
+    client: sessionMaker(options)(client),
   };
 }
 

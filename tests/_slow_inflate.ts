@@ -86,7 +86,8 @@ const DISTANCES = table(30, 2, 1);
 /** A row for each symbol: the first value, and how many bits are added. */
 function table(rows: number, rowsOfOne: number, first: number) {
   const result: [number, number][] = [];
-  for (let i = 0, value = first; i < rows; i++) {
+  let value = first;
+  for (let i = 0; i < rows; i++) {
     const extra = i < rowsOfOne * 2 ? 0 : Math.floor(i / rowsOfOne) - 1;
     result.push([value, extra]);
     value += 1 << extra;
