@@ -28,18 +28,22 @@ function readSeed(): number | undefined {
 }
 
 /**
- * Registers a test that `holds` for any values that the arbitraries give. It
- * fails by throwing.
+ * Registers a test that `holds` for any values that the arbitraries give, so
+ * many of them. It fails by throwing.
  */
 export function property<Values extends [unknown, ...unknown[]]>(
   name: string,
   arbitraries: { [Index in keyof Values]: fc.Arbitrary<Values[Index]> },
   holds: (...values: Values) => void | Promise<void>,
+  numRuns = 100,
 ): void {
   Deno.test(name, async () => {
     const predicate = async (...values: Values) => await holds(...values);
     try {
-      await fc.assert(fc.asyncProperty(...arbitraries, predicate), { seed });
+      await fc.assert(fc.asyncProperty(...arbitraries, predicate), {
+        seed,
+        numRuns,
+      });
     } catch (error) {
       if (error instanceof Error) {
         error.message = `Repeat with SEED=${seed}\n${error.message}`;
