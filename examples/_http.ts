@@ -10,7 +10,6 @@ import {
   type ByteDuplex,
   HandshakeError,
   type ReceivedRequest,
-  rejectUpgrade,
   type RequestHead,
 } from "../mod.ts";
 
@@ -219,14 +218,6 @@ function statusLine({ status, statusText }: Response): string {
 function checkPart(part: unknown): void {
   if (part instanceof Uint8Array) return;
   throw new TypeError(`A body has to be made of bytes, got [${typeof part}]`);
-}
-
-/** Says what is wrong with a request, and hangs up. */
-export async function refuse(
-  duplex: ByteDuplex,
-  error: HandshakeError,
-): Promise<void> {
-  await hangUp(duplex, rejectUpgrade(error));
 }
 
 /**

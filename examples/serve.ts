@@ -23,9 +23,10 @@ import {
   isUpgrade,
   readRequest,
   type ReceivedRequest,
+  rejectUpgrade,
   type WebSocketConnection,
 } from "../mod.ts";
-import { close, Exchange, hangUp, refuse } from "./_http.ts";
+import { close, Exchange, hangUp } from "./_http.ts";
 
 /** Options of {@linkcode serve}. */
 export interface ServeOptions
@@ -156,7 +157,6 @@ class Loop implements Server {
   async #serve(conn: Deno.Conn): Promise<void> {
     const peer: Peer = { conn, duplex: conn, state: "waiting" };
     this.#running++;
-    this.#enter(peer);
     try {
       peer.duplex = this.#options.tap?.(conn) ?? conn;
       const upgrade = await this.#servePages(peer);
@@ -173,7 +173,7 @@ class Loop implements Server {
   async #servePages(peer: Peer): Promise<ReceivedRequest | undefined> {
     const { duplex } = peer;
     try {
-      this.#checkLimits(peer);
+      this.#enter(peer);
       let limits = this.#options;
       let rest: Uint8Array<ArrayBuffer> | undefined;
       do {
@@ -189,9 +189,12 @@ class Loop implements Server {
         limits = { ...this.#options, handshakeTimeout: keepAliveTimeout };
       } while (rest !== undefined && !this.#isStopping);
     } catch (error) {
+      // Whoever waits at the end is closed by shutdown().
       if (this.#isStopping && peer.state === "waiting") return undefined;
-      if (error instanceof HandshakeError) await refuse(duplex, error);
-      throw error;
+      if (!(error instanceof HandshakeError)) throw error;
+      this.#report(error);
+      await hangUp(duplex, rejectUpgrade(error));
+      return undefined;
     }
     await hangUp(duplex);
     return undefined;
@@ -208,7 +211,13 @@ class Loop implements Server {
   }
 
   async #serveWebSocket(peer: Peer, received: ReceivedRequest): Promise<void> {
-    const ws = await accept(peer.duplex, { ...this.#options, received });
+    let ws: WebSocketConnection;
+    try {
+      ws = await accept(peer.duplex, { ...this.#options, received });
+    } catch (error) {
+      this.#report(error); // it is answered already
+      return;
+    }
     peer.state = ws;
     ws.closed.then(() => this.#leave(peer));
     if (this.#isStopping) {
@@ -227,10 +236,15 @@ class Loop implements Server {
   // --- Who is there --------------------------------------------------------
 
   #enter(peer: Peer): void {
+    const { maxConnections, maxConnectionsPerAddress } = this.#options;
+    check(this.#peers.size + 1, maxConnections, "The server");
+    if (maxConnectionsPerAddress !== undefined) {
+      const address = addressOf(peer);
+      const count = (this.#perAddress.get(address) ?? 0) + 1;
+      check(count, maxConnectionsPerAddress, "Your address");
+      this.#perAddress.set(address, count);
+    }
     this.#peers.add(peer);
-    if (this.#options.maxConnectionsPerAddress === undefined) return;
-    const address = addressOf(peer);
-    this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
   }
 
   #leave(peer: Peer): void {
@@ -240,14 +254,6 @@ class Loop implements Server {
     const count = this.#perAddress.get(address)! - 1;
     if (count > 0) this.#perAddress.set(address, count);
     else this.#perAddress.delete(address);
-  }
-
-  #checkLimits(peer: Peer): void {
-    const { maxConnections, maxConnectionsPerAddress } = this.#options;
-    check(this.#peers.size, maxConnections, "The server");
-    if (maxConnectionsPerAddress === undefined) return;
-    const count = this.#perAddress.get(addressOf(peer))!;
-    check(count, maxConnectionsPerAddress, "Your address");
   }
 
   // --- The end -------------------------------------------------------------
