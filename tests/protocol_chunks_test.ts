@@ -446,3 +446,65 @@ Deno.test("a message of more than 1 MiB in reads of any size", () => {
     });
   }
 });
+
+// Memory that is given back
+
+Deno.test("reuse: the memory of a message is used for later ones, and for no other's", () => {
+  for (const role of ROLES) {
+    for (const inPlace of [false, true]) {
+      const protocols = [0, 1].map(() => {
+        const protocol = new WebSocketProtocol({ role, inPlace });
+        protocol.reusesMemory = true;
+        return protocol;
+      });
+      const memories = new Set<ArrayBuffer>();
+      let count = 0;
+      for (const length of [900, 3000, 60_000, 3000, 200_000, 900, 900_000]) {
+        for (const protocol of [...protocols, ...protocols]) {
+          const data = pattern(length).fill(count & 0xff, 0, 1);
+          const frames = [binary(data), text("a", false), last("é")];
+          const bytes = wire(role, ...frames);
+          const found = [];
+          for (let at = 0; at < bytes.length;) {
+            const there = protocol.destination;
+            const size = Math.min(there?.length ?? 512, bytes.length - at);
+            const read = there?.subarray(0, size) ?? new Uint8Array(size);
+            read.set(bytes.subarray(at, at + size));
+            at += size;
+            for (const event of protocol.receive(read)) {
+              assert(event.type === "binary" || event.type === "text");
+              found.push(
+                typeof event.data === "string"
+                  ? event.data
+                  : event.data.slice(),
+              );
+              if (typeof event.data !== "string") {
+                memories.add(event.data.buffer);
+                event.data.fill(0xee);
+              }
+              protocol.reuse(event.data);
+            }
+          }
+          assertEquals(found, [data, "aé"]);
+          count++;
+        }
+      }
+      assert(memories.size < count, "none was used again");
+    }
+  }
+});
+
+Deno.test("reuse: a view on the bytes received is not given back", () => {
+  const protocol = new WebSocketProtocol({ role: "server", inPlace: true });
+  protocol.reusesMemory = true;
+  const bytes = new Uint8Array(1024);
+  bytes.set(wire("server", binary(pattern(1000))));
+  const length = wire("server", binary(pattern(1000))).length;
+  const [event] = protocol.receive(bytes.subarray(0, length));
+  assert(event?.type === "binary" && event.data.buffer === bytes.buffer);
+  protocol.reuse(event.data);
+  bytes.fill(0x11);
+  protocol.sendBinary(pattern(900));
+  protocol.sendText("a");
+  assertEquals(bytes, new Uint8Array(1024).fill(0x11));
+});
