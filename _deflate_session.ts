@@ -9,7 +9,17 @@ import type { Deflater } from "./_deflater.ts";
 import type { ExtensionParameters, NegotiatedExtension } from "./extension.ts";
 import { RSV1 } from "./frame.ts";
 import { History, type Inflater } from "./_inflater.ts";
-import type { Leases } from "./_leases.ts";
+import { type Leases, Spares } from "./_leases.ts";
+
+// How many machines are kept for no connection in particular: enough for those
+// that keep no context, which need one at a time.
+const MAX_SPARES = 8;
+
+/** Compressors that wait for work. */
+export const spareDeflaters: Spares<Deflater> = new Spares(MAX_SPARES);
+
+/** Decompressors that wait for work. */
+export const spareInflaters: Spares<Inflater> = new Spares(MAX_SPARES);
 
 /** The name in `Sec-WebSocket-Extensions` (RFC 7692 §7). */
 export const NAME = "permessage-deflate";

@@ -129,6 +129,11 @@ interface NodeStream {
   _writeState: Uint32Array;
 }
 
+// Deno does not free what a stream has allocated unless it is closed.
+const abandoned = new FinalizationRegistry<NodeStream["_handle"]>((handle) => {
+  handle.close();
+});
+
 /**
  * That of `node:zlib`. Its interface has nothing that is synchronous and keeps
  * a context, but what its streams are made of does, in Node, Deno and Bun; npm's
@@ -151,6 +156,7 @@ export class NodeDeflater implements Deflater {
       windowBits,
       chunkSize: 64, // the stream's own buffer, which is not used
     }) as NodeStream;
+    abandoned.register(this, this.#stream._handle, this);
   }
 
   deflate(data: Uint8Array): Uint8Array<ArrayBuffer> {
@@ -182,6 +188,7 @@ export class NodeDeflater implements Deflater {
   }
 
   close(): void {
+    abandoned.unregister(this);
     this.#stream._handle.close();
   }
 }

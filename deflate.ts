@@ -50,8 +50,10 @@ import {
   DeflateSession,
   NAME,
   type SessionResources,
+  spareDeflaters,
+  spareInflaters,
 } from "./_deflate_session.ts";
-import { chooseDeflater, type DeflaterMaker } from "./_deflater.ts";
+import { chooseDeflater } from "./_deflater.ts";
 import type {
   Extension,
   ExtensionParameters,
@@ -204,17 +206,21 @@ class PermessageDeflate implements Extension {
         : serverMaxWindowBits,
       clientMaxWindowBits,
     };
-    let maker: DeflaterMaker | undefined;
+    const settingsKey = `${level}; ${memLevel}`;
     this.#resources = {
-      deflaters: new Leases((windowBits) => {
-        maker ??= chooseDeflater();
-        return maker({ level, memLevel, windowBits });
-      }, maxContexts),
-      inflaters: new Leases(
-        (windowBits) => new Inflater(windowBits),
-        maxContexts,
-      ),
-      settingsKey: `${level}; ${memLevel}`,
+      deflaters: new Leases({
+        capacity: maxContexts,
+        spares: spareDeflaters,
+        kind: settingsKey,
+        make: (windowBits) => chooseDeflater()({ level, memLevel, windowBits }),
+      }),
+      inflaters: new Leases({
+        capacity: maxContexts,
+        spares: spareInflaters,
+        kind: "",
+        make: (windowBits) => new Inflater(windowBits),
+      }),
+      settingsKey,
       threshold: threshold === undefined ? THRESHOLD : {
         contextTakeover: threshold,
         noContextTakeover: threshold,

@@ -7,9 +7,14 @@ import {
   type DeflateDemands,
   offerParameters,
 } from "../_deflate_parameters.ts";
-import { DeflateSession } from "../_deflate_session.ts";
+import {
+  DeflateSession,
+  spareDeflaters,
+  spareInflaters,
+} from "../_deflate_session.ts";
 import {
   chooseDeflater,
+  type Deflater,
   type DeflaterMaker,
   PakoDeflater,
 } from "../_deflater.ts";
@@ -40,16 +45,21 @@ export function sessionMaker(
     options;
   const { threshold = 0 } = options;
   const make = COMPRESSORS[compressor]!();
+  const settingsKey = `${level}; ${memLevel}`;
   const resources = {
-    deflaters: new Leases<DeflateSession, ReturnType<typeof make>>(
-      (windowBits) => make({ level, memLevel, windowBits }),
-      maxContexts,
-    ),
-    inflaters: new Leases<DeflateSession, Inflater>(
-      (windowBits) => new Inflater(windowBits),
-      maxContexts,
-    ),
-    settingsKey: `${level}; ${memLevel}`,
+    deflaters: new Leases<DeflateSession, Deflater>({
+      capacity: maxContexts,
+      spares: spareDeflaters,
+      kind: `${compressor}; ${settingsKey}`,
+      make: (windowBits) => make({ level, memLevel, windowBits }),
+    }),
+    inflaters: new Leases<DeflateSession, Inflater>({
+      capacity: maxContexts,
+      spares: spareInflaters,
+      kind: "",
+      make: (windowBits) => new Inflater(windowBits),
+    }),
+    settingsKey,
     threshold: { contextTakeover: threshold, noContextTakeover: threshold },
   };
   return (agreement) => new DeflateSession(agreement, resources);

@@ -18,7 +18,7 @@ import { permessageDeflate } from "../deflate.ts";
 import { isUsable } from "../_deflater.ts";
 import { decodeFrameHeader, ProtocolError, type Role } from "../frame.ts";
 import { History, Inflater, PIECE_SIZE } from "../_inflater.ts";
-import { Leases } from "../_leases.ts";
+import { Leases, Spares } from "../_leases.ts";
 import { prepareMessage } from "../prepared.ts";
 import { type ProtocolEvent, WebSocketProtocol } from "../protocol.ts";
 import { assertFault } from "./_assert.ts";
@@ -592,20 +592,28 @@ Deno.test("idle and crowding within a message do no harm", () => {
   }
 });
 
-class Machine {
+class Counted {
   static made = 0;
   static closed = 0;
-  readonly number = Machine.made++;
+  readonly number = Counted.made++;
   constructor(readonly windowBits: number) {}
-  reset(): void {}
   close(): void {
-    Machine.closed++;
+    Counted.closed++;
   }
 }
 
+function countedLeases(capacity: number): Leases<object, Counted> {
+  Counted.made = Counted.closed = 0;
+  return new Leases({
+    capacity,
+    spares: new Spares<Counted>(4),
+    kind: "counted",
+    make: (windowBits) => new Counted(windowBits),
+  });
+}
+
 Deno.test("leases: who has been away longest loses its machine", () => {
-  Machine.made = Machine.closed = 0;
-  const leases = new Leases<object, Machine>((bits) => new Machine(bits), 2);
+  const leases = countedLeases(2);
   const owners = [{}, {}, {}] as const;
   const machines = owners.map((owner) => {
     const machine = leases.borrow(15);
@@ -620,24 +628,22 @@ Deno.test("leases: who has been away longest loses its machine", () => {
   assertEquals(leases.reclaim(owners[2]), undefined);
   assertStrictEquals(leases.reclaim(owners[1]), machines[1]);
   assertEquals(leases.reclaim(owners[1]), undefined); // lent already
-  assertEquals(Machine.made, 3);
+  assertEquals(Counted.made, 3);
 });
 
-Deno.test("leases: few are kept for nobody, and none of the wrong kind lent", () => {
-  Machine.made = Machine.closed = 0;
-  const leases = new Leases<object, Machine>((bits) => new Machine(bits), 0);
-  const machines = Array.from(
-    { length: 10 },
-    (_, i) => leases.borrow(9 + i % 2),
+Deno.test("leases: few are spare, the others closed, and all of the right kind", () => {
+  const leases = countedLeases(0);
+  const machines = [9, 10, 9, 10, 9, 10, 9, 10].map((bits) =>
+    leases.borrow(bits)
   );
-  assertEquals(Machine.made, 10);
+  assertEquals(Counted.made, 8);
   for (const machine of machines) leases.keep({}, machine);
-  assertEquals(Machine.closed, 6);
+  assertEquals(Counted.closed, 4);
   for (const bits of [9, 9, 10, 10]) {
     assertEquals(leases.borrow(bits).windowBits, bits);
   }
-  assertEquals(Machine.made, 10);
-  assertEquals(leases.borrow(9).number, 10);
+  assertEquals(Counted.made, 8);
+  assertEquals(leases.borrow(9).number, 8);
 });
 
 property(
