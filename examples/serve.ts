@@ -28,6 +28,8 @@ import {
 } from "../mod.ts";
 import { close, Exchange, hangUp } from "./_http.ts";
 
+const NOTHING = new Uint8Array(0);
+
 /** Options of {@linkcode serve}. */
 export interface ServeOptions
   extends Omit<AcceptOptions, "received" | "signal"> {
@@ -163,7 +165,8 @@ class Loop implements Server {
       if (upgrade !== undefined) await this.#serveWebSocket(peer, upgrade);
     } catch (error) {
       close(peer.duplex);
-      this.#report(error);
+      // Those who wait at the end are closed by shutdown().
+      if (!this.#isStopping || peer.state !== "waiting") this.#report(error);
     }
     this.#leave(peer);
     if (--this.#running === 0) this.#finish();
@@ -175,22 +178,20 @@ class Loop implements Server {
     try {
       this.#enter(peer);
       let limits = this.#options;
-      let rest: Uint8Array<ArrayBuffer> | undefined;
-      do {
-        peer.state = "waiting";
+      let rest: Uint8Array<ArrayBuffer> | undefined = NOTHING;
+      while (rest !== undefined && !this.#isStopping) {
         const received = await readRequest(duplex, limits, rest);
-        peer.state = "busy";
         if (received === undefined) break;
+        peer.state = "busy";
         if (isUpgrade(received.head)) return received;
         const exchange = new Exchange(duplex, received, peer.conn);
         const response = await this.#answer(await exchange.request());
         rest = await exchange.respond(response, { last: this.#isStopping });
+        peer.state = "waiting";
         const { keepAliveTimeout = 15_000 } = this.#options;
         limits = { ...this.#options, handshakeTimeout: keepAliveTimeout };
-      } while (rest !== undefined && !this.#isStopping);
+      }
     } catch (error) {
-      // Whoever waits at the end is closed by shutdown().
-      if (this.#isStopping && peer.state === "waiting") return undefined;
       if (!(error instanceof HandshakeError)) throw error;
       this.#report(error);
       await hangUp(duplex, rejectUpgrade(error));
