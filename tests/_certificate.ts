@@ -1,0 +1,60 @@
+/** A certificate for this machine, made by OpenSSL. */
+
+/** Whether there is an OpenSSL to make one. */
+export const hasOpenssl: boolean = await run(["version"]);
+
+/** The files of a certificate for `localhost` and 127.0.0.1, and its key. */
+export interface Certificate extends AsyncDisposable {
+  readonly cert: string;
+  readonly key: string;
+  /** What is in `cert`, for those who are to trust it. */
+  readonly pem: string;
+}
+
+/** Makes a certificate, which is gone when it is disposed of. */
+export async function makeCertificate(): Promise<Certificate> {
+  const folder = await Deno.makeTempDir();
+  const [cert, key] = [`${folder}/cert.pem`, `${folder}/key.pem`];
+  const config = `${folder}/openssl.cnf`;
+  await Deno.writeTextFile(
+    config,
+    [
+      "[req]",
+      "prompt = no",
+      "distinguished_name = name",
+      "x509_extensions = extensions",
+      "[name]",
+      "CN = localhost",
+      "[extensions]",
+      "basicConstraints = critical, CA:FALSE",
+      "subjectAltName = DNS:localhost, IP:127.0.0.1",
+    ].join("\n"),
+  );
+  const isMade = await run([
+    ...["req", "-x509", "-config", config, "-days", "2", "-nodes"],
+    ...["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"],
+    ...["-out", cert, "-keyout", key],
+  ]);
+  if (!isMade) throw new Error("openssl req failed");
+  return {
+    cert,
+    key,
+    pem: await Deno.readTextFile(cert),
+    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
+  };
+}
+
+async function run(args: string[]): Promise<boolean> {
+  try {
+    const { success } = await new Deno.Command("openssl", {
+      args,
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).output();
+    return success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
