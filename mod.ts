@@ -21,5 +21,6 @@ export * from "./connection.ts";
 export * from "./extension.ts";
 export * from "./frame.ts";
 export * from "./handshake.ts";
+export * from "./hub.ts";
 export * from "./prepared.ts";
 export * from "./protocol.ts";

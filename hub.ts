@@ -1,0 +1,750 @@
+/**
+ * Topics, and messages to all who subscribe to one: encoded once for all of
+ * them, never held up by one that does not read, and carried to other processes
+ * by a {@linkcode Backplane}. A hub does no I/O of its own: whatever can send a
+ * prepared message subscribes.
+ *
+ * @example A room
+ * ```ts
+ * import { Hub } from "@sansio/websocket/hub";
+ * import type { WebSocketConnection } from "@sansio/websocket/connection";
+ *
+ * const hub = new Hub();
+ *
+ * async function chat(ws: WebSocketConnection): Promise<void> {
+ *   hub.subscribe("lobby", ws);
+ *   for await (const message of ws) hub.publish("lobby", message);
+ * }
+ * ```
+ *
+ * @module
+ */
+
+import { CloseCode } from "./frame.ts";
+import { PreparedMessage } from "./prepared.ts";
+
+/**
+ * Who can subscribe: a `WebSocketConnection`, or anything that looks like one.
+ */
+export interface Subscriber {
+  /**
+   * How many bytes wait to be sent to it. By this a hub tells who is too slow.
+   */
+  readonly bufferedAmount: number;
+  /**
+   * Whether messages can be sent to it. While it is `false`, none are.
+   *
+   * @default {undefined} (they can)
+   */
+  readonly isOpen?: boolean;
+  /**
+   * Resolves when it is gone; it then leaves all its topics.
+   *
+   * @default {undefined} (somebody calls {@linkcode Hub.remove})
+   */
+  readonly closed?: Promise<unknown>;
+  /**
+   * Takes a message at once, and sends it later. A hub waits for nobody, so what
+   * this returns is of no interest, and nor is that it fails.
+   */
+  send(message: PreparedMessage): unknown;
+  /** Ends it, with a close code and a reason (RFC 6455 §7.4). */
+  close(code: number, reason: string): unknown;
+}
+
+/**
+ * What becomes of a message to a subscriber that is too slow:
+ *
+ * - `"drop"`: it does not get the message.
+ * - `"conflate"`: it gets the message when it has caught up, unless there is a
+ *   newer one with the same {@linkcode PublishOptions.key} by then.
+ * - `"close"`: it is closed with 1013, and leaves all its topics.
+ */
+export type SlowPolicy = "drop" | "conflate" | "close";
+
+/** Options of {@linkcode Hub}. */
+export interface HubOptions {
+  /**
+   * Carries messages to the hubs of other processes. It belongs to the hub, which
+   * closes it.
+   *
+   * @default {new InProcessBackplane()} (there are none)
+   */
+  backplane?: Backplane;
+  /**
+   * How many bytes may wait for a subscriber before it is too slow. It should
+   * be well below the `maxBufferedAmount` of the connections themselves.
+   *
+   * @default {262144}
+   */
+  maxBufferedAmount?: number;
+  /**
+   * What becomes of messages to a subscriber that is too slow, unless they say
+   * otherwise.
+   *
+   * @default {"drop"}
+   */
+  slowPolicy?: SlowPolicy;
+  /**
+   * How often those who are too slow, and for whom messages are kept, are looked
+   * at, in milliseconds.
+   *
+   * @default {50}
+   */
+  conflationInterval?: number;
+}
+
+/** Options of {@linkcode Hub.publish}. */
+export interface PublishOptions {
+  /**
+   * Whether to send the data as text or as binary. Bytes sent as text have to
+   * be UTF-8; that is not checked.
+   *
+   * @default {"text" for a string, "binary" for bytes}
+   */
+  type?: "text" | "binary" | undefined;
+  /**
+   * Whether an extension that compresses is applied.
+   *
+   * @default {undefined} (the extension decides)
+   */
+  compress?: boolean | undefined;
+  /**
+   * What becomes of the message where a subscriber is too slow.
+   *
+   * @default {undefined} (as {@linkcode HubOptions.slowPolicy} says)
+   */
+  slowPolicy?: SlowPolicy | undefined;
+  /**
+   * What the message is about, such as the name of a stock: with `"conflate"`,
+   * only the newest of each key and topic is kept.
+   *
+   * @default {""} (the newest of the topic is)
+   */
+  key?: string | undefined;
+  /**
+   * Who does not get the message, such as who sent it.
+   *
+   * @default {undefined} (all get it)
+   */
+  except?: Subscriber | undefined;
+  /**
+   * Whether the message is for this hub's own subscribers alone.
+   *
+   * @default {false}
+   */
+  local?: boolean | undefined;
+}
+
+/** What became of a message, among this hub's own subscribers. */
+export interface Delivery {
+  /** How many it was sent to. */
+  readonly sent: number;
+  /** How many did not get it: too slow, closing, or failing to send. */
+  readonly dropped: number;
+  /** For how many it is kept until they have caught up. */
+  readonly conflated: number;
+  /** How many were closed, being too slow. */
+  readonly closed: number;
+  /**
+   * Resolves when the backplane has taken the message, and rejects if it could
+   * not. Nobody has to look.
+   */
+  readonly forwarded: Promise<void>;
+}
+
+/** A message as a {@linkcode Backplane} carries it. */
+export interface BackplaneMessage {
+  /** The hub that it was published at. */
+  readonly origin: string;
+  /** What was published. */
+  readonly data: string | Uint8Array;
+  /** Whether it is sent as text or as binary. */
+  readonly type: "text" | "binary";
+  /** As in {@linkcode PublishOptions.compress}. */
+  readonly compress?: boolean | undefined;
+  /** As in {@linkcode PublishOptions.slowPolicy}. */
+  readonly slowPolicy?: SlowPolicy | undefined;
+  /** As in {@linkcode PublishOptions.key}. */
+  readonly key?: string | undefined;
+}
+
+/**
+ * Joins the hubs of several processes. A hub delivers to its own subscribers
+ * itself, whether its backplane works or not, so that this carries messages to
+ * the other hubs alone; those that come back to the hub they are from are
+ * ignored.
+ *
+ * What one hub publishes to one topic has to arrive in that order, if it does,
+ * and at most once. Nothing has to arrive at all: who needs that keeps messages
+ * elsewhere, and numbers them.
+ */
+export interface Backplane {
+  /**
+   * Carries a message to the hubs that subscribe to the topic.
+   *
+   * @returns Resolved when it is on its way. Rejected, or thrown, if it can't be
+   * sent now: it must not be sent later.
+   */
+  publish(topic: string, message: BackplaneMessage): Promise<void> | void;
+  /**
+   * Begins to receive. A hub subscribes to a topic once, when it has its first
+   * subscriber.
+   *
+   * @param topic What to receive.
+   * @param receive Called with each message.
+   * @returns Ends it, as soon as it is called; it may be called before the
+   * promise `ready` is settled, and never throws.
+   */
+  subscribe(
+    topic: string,
+    receive: (message: BackplaneMessage) => void,
+  ): BackplaneSubscription;
+  /** Ends everything. Nothing is called after it. */
+  close(): Promise<void> | void;
+}
+
+/** A hub's part in a topic of a {@linkcode Backplane}. */
+export interface BackplaneSubscription {
+  /**
+   * Resolves when messages from the other hubs arrive.
+   *
+   * @default {undefined} (they do already)
+   */
+  readonly ready?: Promise<void> | undefined;
+  /** Ends it. */
+  unsubscribe(): void;
+}
+
+/**
+ * Joins hubs of one process, which the tests of a program for many processes may
+ * do; and joins none, where a hub has one for itself.
+ *
+ * @example
+ * ```ts
+ * import { Hub, InProcessBackplane } from "@sansio/websocket/hub";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const backplane = new InProcessBackplane();
+ * const here = new Hub({ backplane });
+ * const there = new Hub({ backplane });
+ * const received: string[] = [];
+ * there.subscribe("news", {
+ *   bufferedAmount: 0,
+ *   send: ({ data }) => received.push(new TextDecoder().decode(data)),
+ *   close: () => {},
+ * });
+ *
+ * here.publish("news", "Hello");
+ * assertEquals(received, ["Hello"]);
+ * ```
+ */
+export class InProcessBackplane implements Backplane {
+  readonly #receivers = new Map<
+    string,
+    Set<(message: BackplaneMessage) => void>
+  >();
+
+  /**
+   * Hands a message to all who subscribe to the topic, its publisher included.
+   *
+   * @param topic Where it was published.
+   * @param message What was published.
+   */
+  publish(topic: string, message: BackplaneMessage): void {
+    for (const receive of this.#receivers.get(topic) ?? []) receive(message);
+  }
+
+  /**
+   * Begins to receive.
+   *
+   * @param topic What to receive.
+   * @param receive Called with each message.
+   * @returns Ends it.
+   */
+  subscribe(
+    topic: string,
+    receive: (message: BackplaneMessage) => void,
+  ): BackplaneSubscription {
+    let receivers = this.#receivers.get(topic);
+    if (receivers === undefined) {
+      this.#receivers.set(topic, receivers = new Set());
+    }
+    receivers.add(receive);
+    return {
+      unsubscribe: () => {
+        receivers.delete(receive);
+        if (receivers.size > 0 || this.#receivers.get(topic) !== receivers) {
+          return;
+        }
+        this.#receivers.delete(topic);
+      },
+    };
+  }
+
+  /** Does nothing: other hubs may go on. */
+  close(): void {}
+}
+
+/** A subscriber, and what is kept for it. */
+interface Member {
+  readonly subscriber: Subscriber;
+  readonly topics: Set<string>;
+  // The oldest first; by topic and key.
+  kept: Map<string, PreparedMessage> | undefined;
+  keptBytes: number;
+}
+
+interface Topic {
+  readonly members: Set<Member>;
+  readonly subscription: BackplaneSubscription;
+  readonly ready: Promise<void>;
+}
+
+const READY: Promise<void> = Promise.resolve();
+const TOO_SLOW = "Too slow to take what it subscribed to";
+const NO_OPTIONS: PublishOptions = {};
+
+/**
+ * Topics, their subscribers, and publishing to them.
+ *
+ * However many subscribe, a message is encoded once, and compressed at most once
+ * for each set of parameters without context takeover. However slow one of them
+ * is, the others get theirs at once, and it costs no more memory than
+ * {@linkcode HubOptions.maxBufferedAmount} and one message; twice that where
+ * messages are conflated.
+ *
+ * @example
+ * ```ts
+ * import { Hub } from "@sansio/websocket";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const hub = new Hub();
+ * const received: string[] = [];
+ * const anna = {
+ *   bufferedAmount: 0,
+ *   send: ({ data }: { data: Uint8Array }) =>
+ *     received.push(new TextDecoder().decode(data)),
+ *   close: () => {},
+ * };
+ *
+ * hub.subscribe("tea", anna);
+ * assertEquals(hub.publish("tea", "It is ready").sent, 1);
+ * assertEquals(hub.publish("coffee", "So is this").sent, 0);
+ * assertEquals(received, ["It is ready"]);
+ * ```
+ */
+export class Hub implements AsyncDisposable {
+  /** What the hub is called on its backplane. */
+  readonly id: string = crypto.randomUUID();
+  readonly #backplane: Backplane;
+  readonly #maxBufferedAmount: number;
+  readonly #slowPolicy: SlowPolicy;
+  readonly #conflationInterval: number;
+  readonly #topics = new Map<string, Topic>();
+  readonly #members = new Map<Subscriber, Member>();
+  // For whom messages are kept, and when they are looked at.
+  readonly #behind = new Set<Member>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isClosed = false;
+
+  /**
+   * Begins without topics: they are there while somebody subscribes.
+   *
+   * @param options What joins it to others, and who is too slow.
+   * @throws {RangeError} If a limit is out of range.
+   */
+  constructor(options: HubOptions = {}) {
+    const { maxBufferedAmount = 256 * 1024, conflationInterval = 50 } = options;
+    assertPositive("maxBufferedAmount", maxBufferedAmount);
+    assertPositive("conflationInterval", conflationInterval);
+    this.#backplane = options.backplane ?? new InProcessBackplane();
+    this.#maxBufferedAmount = maxBufferedAmount;
+    this.#slowPolicy = options.slowPolicy ?? "drop";
+    this.#conflationInterval = conflationInterval;
+  }
+
+  // --- Who is there --------------------------------------------------------
+
+  /** How many subscribers there are, whatever they subscribe to. */
+  get size(): number {
+    return this.#members.size;
+  }
+
+  /** The topics that have subscribers. */
+  get topics(): IterableIterator<string> {
+    return this.#topics.keys();
+  }
+
+  /**
+   * How many of this hub's own subscribers a topic has.
+   *
+   * @param topic Which one.
+   */
+  count(topic: string): number {
+    return this.#topics.get(topic)?.members.size ?? 0;
+  }
+
+  /**
+   * Whether somebody subscribes to a topic.
+   *
+   * @param topic Which one.
+   * @param subscriber Who.
+   */
+  has(topic: string, subscriber: Subscriber): boolean {
+    return this.#members.get(subscriber)?.topics.has(topic) ?? false;
+  }
+
+  /**
+   * This hub's own subscribers to a topic, in the order in which they came.
+   *
+   * @param topic Which one.
+   */
+  *subscribers(topic: string): IterableIterator<Subscriber> {
+    for (const member of this.#topics.get(topic)?.members ?? []) {
+      yield member.subscriber;
+    }
+  }
+
+  /**
+   * The topics that somebody subscribes to.
+   *
+   * @param subscriber Who.
+   */
+  topicsOf(subscriber: Subscriber): ReadonlySet<string> {
+    return new Set(this.#members.get(subscriber)?.topics);
+  }
+
+  /**
+   * Has somebody receive what is published to a topic, from now on. To subscribe
+   * twice is to subscribe once.
+   *
+   * @param topic Any text.
+   * @param subscriber Who; it leaves when it is closed.
+   * @returns Resolved when what is published in other processes arrives too,
+   * rejected if the backplane gives up. Nobody has to look.
+   * @throws {DOMException} "InvalidStateError" if the hub is closed.
+   */
+  subscribe(topic: string, subscriber: Subscriber): Promise<void> {
+    this.#assertOpen();
+    const member = this.#members.get(subscriber) ?? this.#welcome(subscriber);
+    const { members, ready } = this.#topics.get(topic) ?? this.#open(topic);
+    members.add(member);
+    member.topics.add(topic);
+    return ready;
+  }
+
+  #welcome(subscriber: Subscriber): Member {
+    const member: Member = {
+      subscriber,
+      topics: new Set(),
+      kept: undefined,
+      keptBytes: 0,
+    };
+    this.#members.set(subscriber, member);
+    const leave = () => {
+      // It may have left, and come back.
+      if (this.#members.get(subscriber) === member) this.remove(subscriber);
+    };
+    subscriber.closed?.then(leave, leave);
+    return member;
+  }
+
+  #open(name: string): Topic {
+    const subscription = this.#backplane.subscribe(
+      name,
+      (message) => this.#receive(name, message),
+    );
+    const ready = subscription.ready ?? READY;
+    ready.catch(ignore);
+    const topic: Topic = { members: new Set(), subscription, ready };
+    this.#topics.set(name, topic);
+    return topic;
+  }
+
+  /**
+   * Has somebody receive no more of a topic, not even what is kept for it.
+   *
+   * @param topic Which one.
+   * @param subscriber Who.
+   * @returns Whether it did subscribe to the topic.
+   */
+  unsubscribe(topic: string, subscriber: Subscriber): boolean {
+    const member = this.#members.get(subscriber);
+    if (!member?.topics.delete(topic)) return false;
+    this.#leave(topic, member);
+    if (member.topics.size === 0) this.#forget(member);
+    else if (member.kept !== undefined) this.#discard(member, topic);
+    return true;
+  }
+
+  /**
+   * Has somebody leave all its topics.
+   *
+   * @param subscriber Who. It is not closed.
+   * @returns Whether it had any.
+   */
+  remove(subscriber: Subscriber): boolean {
+    const member = this.#members.get(subscriber);
+    if (member === undefined) return false;
+    for (const topic of member.topics) this.#leave(topic, member);
+    this.#forget(member);
+    return true;
+  }
+
+  #leave(name: string, member: Member): void {
+    const topic = this.#topics.get(name)!;
+    topic.members.delete(member);
+    if (topic.members.size > 0) return;
+    this.#topics.delete(name);
+    topic.subscription.unsubscribe();
+  }
+
+  #forget(member: Member): void {
+    this.#members.delete(member.subscriber);
+    member.topics.clear();
+    this.#caughtUp(member);
+  }
+
+  // --- Publishing ----------------------------------------------------------
+
+  /**
+   * Sends a message to all who subscribe to a topic, here and in other
+   * processes. It waits for nobody.
+   *
+   * @param topic Who gets it.
+   * @param message A string goes out as text, bytes as binary, a prepared message
+   * as it was prepared. Bytes are not copied, and must not change afterwards.
+   * @param options How it is sent, and what becomes of it where it can't be.
+   * @returns What became of it.
+   * @throws {DOMException} "InvalidStateError" if the hub is closed.
+   *
+   * @example The newest price of each stock, for those who can't read them all
+   * ```ts
+   * import { Hub } from "@sansio/websocket/hub";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const hub = new Hub({ slowPolicy: "conflate" });
+   * const stuck = { bufferedAmount: 1e9, send: () => {}, close: () => {} };
+   * hub.subscribe("stocks", stuck);
+   *
+   * for (const price of [20, 21, 22]) {
+   *   const { conflated } = hub.publish("stocks", `TEA ${price}`, { key: "TEA" });
+   *   assertEquals(conflated, 1);
+   * }
+   * await hub.close();
+   * ```
+   */
+  publish(
+    topic: string,
+    message: string | Uint8Array | PreparedMessage,
+    options: PublishOptions = NO_OPTIONS,
+  ): Delivery {
+    this.#assertOpen();
+    const forwarded = options.local
+      ? READY
+      : this.#forward(topic, message, options);
+    return { ...this.#deliver(topic, message, options), forwarded };
+  }
+
+  #forward(
+    topic: string,
+    message: string | Uint8Array | PreparedMessage,
+    options: PublishOptions,
+  ): Promise<void> {
+    const isPrepared = message instanceof PreparedMessage;
+    const data = isPrepared ? message.data : message;
+    try {
+      const carried = this.#backplane.publish(topic, {
+        origin: this.id,
+        data,
+        type: isPrepared
+          ? message.type
+          : options.type ?? (typeof data === "string" ? "text" : "binary"),
+        compress: isPrepared ? message.compress : options.compress,
+        slowPolicy: options.slowPolicy,
+        key: options.key,
+      });
+      if (carried === undefined) return READY;
+      carried.catch(ignore);
+      return carried;
+    } catch (error) {
+      const failed = Promise.reject(error);
+      failed.catch(ignore);
+      return failed;
+    }
+  }
+
+  #receive(topic: string, message: BackplaneMessage): void {
+    if (message.origin === this.id || this.#isClosed) return;
+    this.#deliver(topic, message.data, message);
+  }
+
+  #deliver(
+    topic: string,
+    message: string | Uint8Array | PreparedMessage,
+    options: PublishOptions,
+  ): Omit<Delivery, "forwarded"> {
+    const result = { sent: 0, dropped: 0, conflated: 0, closed: 0 };
+    const members = this.#topics.get(topic)?.members;
+    if (members === undefined) return result;
+    const prepared = message instanceof PreparedMessage
+      ? message
+      : prepare(message, options);
+    const policy = options.slowPolicy ?? this.#slowPolicy;
+    const key = options.key ?? "";
+    for (const member of members) {
+      if (member.subscriber === options.except) continue;
+      if (member.kept !== undefined) this.#catchUp(member);
+      if (member.subscriber.isOpen === false) result.dropped++;
+      else if (member.kept === undefined && !this.#isSlow(member)) {
+        if (send(member, prepared)) result.sent++;
+        else result.dropped++;
+      } else if (policy === "drop") result.dropped++;
+      else if (policy === "conflate") {
+        this.#keep(member, keyOf(topic, key), prepared);
+        result.conflated++;
+      } else {
+        this.#close(member);
+        result.closed++;
+      }
+    }
+    return result;
+  }
+
+  // --- Those who are too slow ----------------------------------------------
+
+  #isSlow({ subscriber }: Member): boolean {
+    return subscriber.bufferedAmount > this.#maxBufferedAmount;
+  }
+
+  #close(member: Member): void {
+    // Its topics first, so that nothing more is sent to it meanwhile.
+    this.remove(member.subscriber);
+    try {
+      handle(member.subscriber.close(CloseCode.TryAgainLater, TOO_SLOW));
+    } catch {
+      // It is gone, then.
+    }
+  }
+
+  #keep(member: Member, key: string, message: PreparedMessage): void {
+    const kept = member.kept ??= new Map();
+    const older = kept.get(key);
+    if (older !== undefined) {
+      kept.delete(key); // so that the newer one is the last
+      member.keptBytes -= older.data.length;
+    }
+    kept.set(key, message);
+    member.keptBytes += message.data.length;
+    for (const [oldest, { data }] of kept) {
+      if (member.keptBytes <= this.#maxBufferedAmount || kept.size === 1) break;
+      kept.delete(oldest);
+      member.keptBytes -= data.length;
+    }
+    this.#behind.add(member);
+    this.#lookAgainLater();
+  }
+
+  /** Sends what is kept, as far as there is room for it. */
+  #catchUp(member: Member): void {
+    for (const [key, message] of member.kept!) {
+      if (this.#isSlow(member) && member.subscriber.isOpen !== false) return;
+      member.kept!.delete(key);
+      member.keptBytes -= message.data.length;
+      if (member.subscriber.isOpen !== false) send(member, message);
+    }
+    this.#caughtUp(member);
+  }
+
+  #discard(member: Member, topic: string): void {
+    const prefix = keyOf(topic, "");
+    for (const [key, { data }] of member.kept!) {
+      if (!key.startsWith(prefix)) continue;
+      member.kept!.delete(key);
+      member.keptBytes -= data.length;
+    }
+    if (member.kept!.size === 0) this.#caughtUp(member);
+  }
+
+  #caughtUp(member: Member): void {
+    member.kept = undefined;
+    member.keptBytes = 0;
+    this.#behind.delete(member);
+    if (this.#behind.size > 0) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #lookAgainLater(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      for (const member of this.#behind) this.#catchUp(member);
+      if (this.#behind.size > 0) this.#lookAgainLater();
+    }, this.#conflationInterval);
+  }
+
+  // --- The end -------------------------------------------------------------
+
+  /**
+   * Forgets all topics and subscribers, who are not closed, and closes the
+   * backplane.
+   */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const subscriber of this.#members.keys()) this.remove(subscriber);
+    await this.#backplane.close();
+  }
+
+  /** Does what {@linkcode close} does. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #assertOpen(): void {
+    if (!this.#isClosed) return;
+    throw new DOMException("The hub is closed", "InvalidStateError");
+  }
+}
+
+function prepare(
+  data: string | Uint8Array,
+  { type, compress }: PublishOptions,
+): PreparedMessage {
+  return new PreparedMessage(data, {
+    ...(type === undefined ? {} : { type }),
+    ...(compress === undefined ? {} : { compress }),
+  });
+}
+
+/** No topic and key are taken for another topic and key. */
+function keyOf(topic: string, key: string): string {
+  return `${topic.length}:${topic}${key}`;
+}
+
+/** Whether the message was taken: nobody else has to suffer if it was not. */
+function send({ subscriber }: Member, message: PreparedMessage): boolean {
+  try {
+    handle(subscriber.send(message));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// Most connections return the same promise while there is nothing to wait for.
+let handled: unknown;
+
+function handle(result: unknown): void {
+  if (result === handled || !(result instanceof Promise)) return;
+  handled = result;
+  result.catch(ignore);
+}
+
+function ignore(): void {}
+
+function assertPositive(name: string, value: number): void {
+  if (value > 0) return;
+  throw new RangeError(`${name} must be more than 0 [${value}]`);
+}
