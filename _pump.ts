@@ -67,6 +67,7 @@ export class Pump {
   #isReading = false;
   #queue: Received[] = [];
   #queuedBytes = 0;
+  #isDropping = false;
   readonly #waiters = new Waiters<Received | undefined>();
 
   #consumer: Consumer | undefined;
@@ -247,6 +248,7 @@ export class Pump {
         case "text":
         case "binary":
         case "chunk":
+          if (this.#isDropping) break;
           this.isActive = true;
           return event;
         case "pong":
@@ -268,7 +270,8 @@ export class Pump {
   /**
    * Looks at what nobody has asked for yet, so that pings are answered and a
    * Close frame is seen, up to the limits. Nobody can wait for ever for room
-   * once this side is closing: then what is too much is dropped.
+   * once this side is closing: then what is too much is dropped, and all that
+   * comes after it, so that there is no gap.
    */
   #parseAhead(): void {
     while (!this.#isFull()) {
@@ -278,8 +281,9 @@ export class Pump {
       this.#queue.push(message);
       this.#queuedBytes += message.data.length;
     }
-    if (this.#protocol.state !== "open") {
-      while (this.#parse() !== undefined);
+    if (this.#protocol.state !== "open" && this.#parse() !== undefined) {
+      this.#isDropping = true;
+      this.#parse();
     }
   }
 
