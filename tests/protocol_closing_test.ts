@@ -13,7 +13,6 @@ import {
   assertReceived,
   cleanClose,
   close,
-  drain,
   feed,
   KEY,
   last,

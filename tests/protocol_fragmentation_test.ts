@@ -1,5 +1,5 @@
 /** Fragmentation, RFC 6455 §5.4. */
-import { type FrameInit } from "../frame.ts";
+import type { FrameInit } from "../frame.ts";
 import { assertEquals } from "@std/assert";
 import { hex, pattern, utf8 } from "./_bytes.ts";
 import {
