@@ -19,18 +19,24 @@ interface Slot {
 
 const slots = new Map<number, Slot>();
 
+/** Whom to tell of a deadline: an object rather than a closure for each. */
+export interface DeadlineOwner {
+  /** Told when the deadline is due; must not throw. */
+  onDeadline(deadline: Deadline): void;
+}
+
 /** Something to be done after a while, unless it is cancelled. */
 export class Deadline {
-  readonly #callback: () => void;
+  readonly #owner: DeadlineOwner;
   #slot: Slot | undefined;
 
   /**
    * @param delay How long to wait, in milliseconds; it becomes up to a
    * sixteenth more. Not more than 24 days are waited.
-   * @param callback What to do then; it must not throw.
+   * @param owner Whom to tell then.
    */
-  constructor(delay: number, callback: () => void) {
-    this.#callback = callback;
+  constructor(delay: number, owner: DeadlineOwner) {
+    this.#owner = owner;
     this.#enter(delay);
   }
 
@@ -70,7 +76,7 @@ export class Deadline {
   /** Called by the slot's timer. */
   static expire(deadline: Deadline): void {
     deadline.#slot = undefined;
-    deadline.#callback();
+    deadline.#owner.onDeadline(deadline);
   }
 }
 

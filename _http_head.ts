@@ -83,20 +83,37 @@ function decodeLatin1(bytes: Uint8Array): string {
 
 /** Header fields as parsed: what `Headers` does for us at a tenth of the cost. */
 class Fields implements FieldLookup {
-  readonly #names: string[] = [];
-  readonly #values: string[] = [];
+  readonly #text: string;
+  readonly #start: number;
+  #names: string[] = [];
+  #values: string[] = [];
 
   /** Takes field lines that were found well-formed, each ended by CRLF. */
   constructor(text: string, start: number, status: number) {
+    this.#text = text;
+    this.#start = start;
+    this.#index();
+    for (const value of this.#values) {
+      if (value.length > MAX_SPACES) checkSpaces(value, status);
+    }
+  }
+
+  #index(): void {
+    const text = this.#text;
+    let start = this.#start;
     while (start < text.length) {
       const colon = text.indexOf(":", start);
       const end = text.indexOf("\r\n", colon);
       this.#names.push(text.slice(start, colon).toLowerCase());
-      const value = trimSlice(text, colon + 1, end);
-      if (value.length > MAX_SPACES) checkSpaces(value, status);
-      this.#values.push(value);
+      this.#values.push(trimSlice(text, colon + 1, end));
       start = end + 2;
     }
+  }
+
+  /** Keeps the text alone, which is a third of it all. */
+  compact(): void {
+    this.#names = [];
+    this.#values = [];
   }
 
   /** As `Headers.get`, but the name must be in lower case. */
@@ -119,6 +136,7 @@ class Fields implements FieldLookup {
 
   toHeaders(): Headers {
     const headers = new Headers();
+    if (this.#names.length === 0) this.#index();
     for (let i = 0; i < this.#names.length; i++) {
       headers.append(this.#names[i]!, this.#values[i]!);
     }
@@ -142,11 +160,23 @@ class Head {
     return this.#headers ??= this.#fields.toHeaders();
   }
 
+  static compact(head: { readonly headers: Headers }): void {
+    if (#fields in head) head.#fields.compact();
+  }
+
   /** Once there is a `Headers`, it is what counts: it may have been changed. */
   static lookup(head: { readonly headers: Headers }): FieldLookup {
     if (!(#fields in head)) return head.headers;
     return head.#headers ?? head.#fields;
   }
+}
+
+/**
+ * Makes a head small that is kept as long as a connection lives: no more than
+ * its `headers` is asked of it from now on.
+ */
+export function compactHead(head: { readonly headers: Headers }): void {
+  Head.compact(head);
 }
 
 class ParsedRequestHead extends Head implements RequestHead {

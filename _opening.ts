@@ -6,6 +6,7 @@
  */
 
 import { HandshakeError } from "./handshake.ts";
+import { giveBackBuffer, lendBuffer } from "./_buffers.ts";
 import { Deadline } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 
@@ -16,6 +17,8 @@ const FIRST_READ = 1024;
 // milliseconds, and how much of what it goes on sending is skipped, in bytes.
 const LINGER_TIME = 2000;
 const LINGER_LENGTH = 1024 * 1024;
+
+const NOTHING = new Uint8Array(0);
 
 /** A head, and what came behind it. */
 export interface ReadHead<Head> {
@@ -39,17 +42,22 @@ export interface ReadHead<Head> {
 export async function readHead<Head extends { readonly byteLength: number }>(
   duplex: ByteDuplex,
   parse: (bytes: Uint8Array<ArrayBuffer>) => Head | undefined,
-  received: Uint8Array<ArrayBuffer> = new Uint8Array(0),
+  received: Uint8Array<ArrayBuffer> = NOTHING,
 ): Promise<ReadHead<Head> | undefined> {
   let buffer = received;
   let { length } = received;
   for (;;) {
     const bytes = buffer.subarray(0, length);
     const head = length > 0 ? parse(bytes) : undefined;
-    // A copy: the buffer may be large, and what is behind a head small.
-    if (head !== undefined) return { head, rest: bytes.slice(head.byteLength) };
+    if (head !== undefined) {
+      const rest = head.byteLength === length
+        ? NOTHING
+        : bytes.slice(head.byteLength);
+      if (buffer !== received) giveBackBuffer(buffer);
+      return { head, rest };
+    }
     if (length === buffer.length) {
-      buffer = new Uint8Array(Math.max(FIRST_READ, length * 2));
+      buffer = lendBuffer(Math.max(FIRST_READ, length * 2));
       buffer.set(bytes);
     }
     const got = await duplex.read(buffer.subarray(length));
@@ -102,14 +110,16 @@ export async function withinLimits<T>(
   const onAbort = (): void => giveUp(signal!.reason);
   if (signal?.aborted) onAbort();
   else signal?.addEventListener("abort", onAbort);
-  const deadline = timeout === 0 ? undefined : new Deadline(timeout, () => {
+  const onDeadline = (): void =>
     giveUp(
       new HandshakeError(`The handshake took more than ${timeout} ms`, {
         status: timeoutStatus,
         kind: "timeout",
       }),
     );
-  });
+  const deadline = timeout === 0
+    ? undefined
+    : new Deadline(timeout, { onDeadline });
   try {
     if (failures.length > 0) throw failures[0];
     const result = await act();
@@ -138,7 +148,9 @@ export function close(duplex: ByteDuplex): void {
  * while it still sends could cost it what it has not read (RFC 9112 §9.6).
  */
 export async function lingerAndClose(duplex: ByteDuplex): Promise<void> {
-  const deadline = new Deadline(LINGER_TIME, () => close(duplex));
+  const deadline = new Deadline(LINGER_TIME, {
+    onDeadline: () => close(duplex),
+  });
   try {
     await duplex.closeWrite?.();
     const waste = new Uint8Array(FIRST_READ);

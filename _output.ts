@@ -30,6 +30,15 @@ const LONGEST_TEXT_IN_PLACE = 16 * 1024;
 
 const encoder = new TextEncoder();
 
+// The header of the frame that is being written: none is made for each.
+const scratch: FrameHeaderInit = {
+  fin: true,
+  reservedBits: 0,
+  opcode: 0,
+  maskingKey: undefined,
+  payloadLength: 0,
+};
+
 /** A first-in, first-out queue of frames, as bytes. */
 export class Output {
   readonly #masks: boolean;
@@ -41,14 +50,6 @@ export class Output {
   #length = 0;
   #byteLength = 0;
   #taken: Uint8Array<ArrayBuffer> | undefined;
-  // One for all frames: none is made for each.
-  readonly #scratch: FrameHeaderInit = {
-    fin: true,
-    reservedBits: 0,
-    opcode: 0,
-    maskingKey: undefined,
-    payloadLength: 0,
-  };
 
   /** @param masks Whether frames are masked, as a client's are (§5.1). */
   constructor(masks: boolean) {
@@ -161,7 +162,7 @@ export class Output {
     fin: boolean,
     reservedBits: number,
   ): FrameHeaderInit {
-    const header = this.#scratch;
+    const header = scratch;
     header.fin = fin;
     header.reservedBits = reservedBits;
     header.opcode = opcode;

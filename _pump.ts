@@ -6,6 +6,7 @@
  * @module
  */
 
+import { CloseCode } from "./frame.ts";
 import type {
   BinaryMessage,
   Closed,
@@ -14,7 +15,7 @@ import type {
   TextMessage,
   WebSocketProtocol,
 } from "./protocol.ts";
-import { Deadline } from "./_deadline.ts";
+import { Deadline, type DeadlineOwner } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
 import { ReadBuffer } from "./_read_buffer.ts";
@@ -23,8 +24,8 @@ import { handled, Waiters } from "./_waiter.ts";
 /** What a consumer takes off the pump. */
 export type Received = TextMessage | BinaryMessage | MessageChunk;
 
-/** What the pump has to know, and whom to tell. */
-export interface PumpOptions {
+/** How far the pump goes. */
+export interface PumpLimits {
   /** How much is read ahead while nobody asks, in bytes. */
   maxReadAhead: number;
   /** How many messages are read ahead while nobody asks. */
@@ -33,6 +34,10 @@ export interface PumpOptions {
   highWaterMark: number;
   /** How long closing may take, in milliseconds. */
   closeTimeout: number;
+}
+
+/** Whom the pump tells of what is no message. */
+export interface PumpOwner {
   /** Told of every pong. */
   onPong(data: Uint8Array): void;
   /** Told when no message comes any more. */
@@ -43,7 +48,7 @@ export interface PumpOptions {
 export const DONE: Promise<void> = Promise.resolve();
 
 interface Consumer {
-  handle(message: Received): unknown;
+  handle(data: Received["data"], type: "text" | "binary"): unknown;
   readonly reuse: boolean;
   resolve(): void;
   reject(error: unknown): void;
@@ -53,14 +58,28 @@ interface Consumer {
 // `for await` with an `await` in its body needs three for each message.
 const PATIENCE = 8;
 
+// Those that have something to do in the next microtask, which they share.
+let due: Pump[] = [];
+
+function soon(pump: Pump): void {
+  if (due.push(pump) === 1) queueMicrotask(onMicrotask);
+}
+
+function onMicrotask(): void {
+  const pumps = due;
+  due = [];
+  for (const pump of pumps) pump.onMicrotask();
+}
+
 // What arrives after the end is read to here, by all connections.
 let waste: Uint8Array<ArrayBuffer> | undefined;
 
 /** Drives one connection. */
-export class Pump {
+export class Pump implements DeadlineOwner {
   readonly #duplex: ByteDuplex;
   readonly #protocol: WebSocketProtocol;
-  readonly #options: PumpOptions;
+  readonly #limits: PumpLimits;
+  readonly #owner: PumpOwner;
 
   readonly #buffer = new ReadBuffer();
   #destination: Uint8Array<ArrayBuffer> | undefined;
@@ -88,6 +107,8 @@ export class Pump {
 
   #closed: Closed | undefined;
   #closing: Deadline | undefined;
+  #writeError: unknown;
+  #isClosedHere = false;
   #isWriteEnded = false;
   #isEnded = false;
   readonly #endWaiters = new Waiters<CloseInfo>();
@@ -101,11 +122,13 @@ export class Pump {
   constructor(
     duplex: ByteDuplex,
     protocol: WebSocketProtocol,
-    options: PumpOptions,
+    limits: PumpLimits,
+    owner: PumpOwner,
   ) {
     this.#duplex = duplex;
     this.#protocol = protocol;
-    this.#options = options;
+    this.#limits = limits;
+    this.#owner = owner;
   }
 
   /** Begins. What the protocol has been given before comes first. */
@@ -178,11 +201,11 @@ export class Pump {
    * @param handle Returns {@linkcode DONE}, or what is to be waited for.
    * @param reuse Whether the memory of a message may be used again once the
    * function is done with it.
-   * @returns Resolved when no message comes any more, rejected with what the
-   * function throws.
+   * @returns Resolved when no message comes any more, rejected if the connection
+   * did not end as it should, or with what the function throws.
    */
   consume(
-    handle: (message: Received) => unknown,
+    handle: Consumer["handle"],
     reuse: boolean,
   ): Promise<void> {
     const done = new Promise<void>((resolve, reject) => {
@@ -205,7 +228,8 @@ export class Pump {
       const { handle, reuse, reject } = this.#consumer;
       if (!reuse && !isQueued) this.#buffer.lend();
       try {
-        const result = handle(message);
+        const type = message.type === "chunk" ? message.of : message.type;
+        const result = handle(message.data, type);
         if (result === undefined || result === DONE) {
           if (reuse) this.#protocol.reuse(message.data);
         } else {
@@ -234,9 +258,13 @@ export class Pump {
   }
 
   #endConsumer(): void {
-    this.#protocol.reusesMemory = false;
-    this.#consumer?.resolve();
+    const consumer = this.#consumer;
+    if (consumer === undefined) return;
     this.#consumer = undefined;
+    this.#protocol.reusesMemory = false;
+    const error = this.closedError();
+    if (error === undefined) consumer.resolve();
+    else consumer.reject(error);
   }
 
   /** Parses up to the next message. */
@@ -252,7 +280,7 @@ export class Pump {
           this.isActive = true;
           return event;
         case "pong":
-          this.#options.onPong(event.data);
+          this.#owner.onPong(event.data);
           break;
         case "close":
           this.#close(event);
@@ -262,7 +290,7 @@ export class Pump {
   }
 
   #isFull(): boolean {
-    const { maxReadAhead, maxReadAheadMessages } = this.#options;
+    const { maxReadAhead, maxReadAheadMessages } = this.#limits;
     return this.#queue.length >= maxReadAheadMessages ||
       this.#queuedBytes + this.#protocol.unfinishedLength >= maxReadAhead;
   }
@@ -292,21 +320,30 @@ export class Pump {
     this.#patience = PATIENCE;
     if (this.#isSettling) return;
     this.#isSettling = true;
-    queueMicrotask(this.#lookAgain);
+    soon(this);
   }
 
-  readonly #lookAgain = (): void => {
+  /** The next microtask that was asked for: to flush, or to look again. */
+  onMicrotask(): void {
+    if (this.#isFlushScheduled) {
+      this.#isFlushScheduled = false;
+      this.flush();
+    }
+    if (this.#isSettling) this.#lookAgain();
+  }
+
+  #lookAgain(): void {
     if (this.#taken !== this.#takenBefore) {
       this.#takenBefore = this.#taken;
       this.#patience = PATIENCE;
     }
     if (this.#waiters.length === 0 && this.#patience-- > 0) {
-      queueMicrotask(this.#lookAgain);
+      soon(this);
       return;
     }
     this.#isSettling = false;
     this.#goOn();
-  };
+  }
 
   /** The consumer waits, or is busy elsewhere: writes, and reads on. */
   #goOn(): void {
@@ -391,13 +428,8 @@ export class Pump {
     if (this.#isFlushScheduled || this.#isSettling) return;
     if (this.#writing !== undefined) return;
     this.#isFlushScheduled = true;
-    queueMicrotask(this.#flushNow);
+    soon(this);
   }
-
-  readonly #flushNow = (): void => {
-    this.#isFlushScheduled = false;
-    this.flush();
-  };
 
   /** Writes what is queued, unless something is being written. */
   flush(): void {
@@ -432,7 +464,7 @@ export class Pump {
     this.#writing = undefined;
     this.#protocol.releaseOutput();
     this.flush();
-    if (this.bufferedAmount <= this.#options.highWaterMark) {
+    if (this.bufferedAmount <= this.#limits.highWaterMark) {
       this.#drainWaiters.serveAll();
     }
   };
@@ -441,12 +473,10 @@ export class Pump {
   readonly #onWriteError = (error: unknown): void => {
     if (this.#isEnded) return;
     this.#writing = undefined;
+    this.#writeError = error;
     this.#isWriteEnded = true;
     this.#protocol.dropOutput();
-    this.#closing ??= new Deadline(
-      this.#options.closeTimeout,
-      () => this.end(error),
-    );
+    this.#expectEnd();
     if (this.#closed !== undefined) this.end(error);
     else this.#goOn();
   };
@@ -483,17 +513,18 @@ export class Pump {
       : this.#endWaiters.wait();
   }
 
+  /** What is wrong with how the connection was closed, if anything is. */
+  closedError(): ConnectionClosedError | undefined {
+    const closed = this.#closed!;
+    const isGood = closed.wasClean &&
+      (this.#isClosedHere || isGoodbye(closed.code));
+    return isGood ? undefined : new ConnectionClosedError(closed);
+  }
+
   /** Begins to wait for the peer's Close frame, but not for ever. */
   expectClose(): void {
-    this.#closing ??= new Deadline(
-      this.#options.closeTimeout,
-      () =>
-        this.end(
-          new Error(
-            `The closing handshake took more than ${this.#options.closeTimeout} ms`,
-          ),
-        ),
-    );
+    this.#isClosedHere = true;
+    this.#expectEnd();
     // A failure that this side has found by itself is an event too.
     if (this.#protocol.state === "failed") this.#parse();
     this.scheduleFlush();
@@ -501,16 +532,26 @@ export class Pump {
     if (!this.#isReading) this.#settle();
   }
 
+  #expectEnd(): void {
+    this.#closing ??= new Deadline(this.#limits.closeTimeout, this);
+  }
+
+  /** The peer has taken too long to close. */
+  onDeadline(): void {
+    const { closeTimeout } = this.#limits;
+    this.end(
+      this.#writeError ??
+        new Error(`The end took more than ${closeTimeout} ms`),
+    );
+  }
+
   /** No message comes any more; the transport is brought to its end. */
   #close(closed: Closed): void {
     this.#closed = closed;
-    this.#options.onClosed(closed);
+    this.#owner.onClosed(closed);
     this.#waiters.serveAll(undefined);
     if (!this.#isHandling && this.#queue.length === 0) this.#endConsumer();
-    this.#closing ??= new Deadline(
-      this.#options.closeTimeout,
-      () => this.end(),
-    );
+    this.#expectEnd();
     this.scheduleFlush();
   }
 
@@ -564,6 +605,12 @@ export class Pump {
     this.#writeWaiters.rejectAll(turnedAway);
     this.#endWaiters.serveAll(info);
   }
+}
+
+/** Browsers close with no code at all unless they are given one. */
+function isGoodbye(code: number): boolean {
+  return code === CloseCode.NormalClosure || code === CloseCode.GoingAway ||
+    code === CloseCode.NoStatusReceived;
 }
 
 function infoOf({ type: _, ...info }: Closed): CloseInfo {

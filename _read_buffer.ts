@@ -7,10 +7,11 @@
  */
 
 // What a read is expected to bring, in bytes; it grows as soon as a read brings
-// as much as there was room for. A buffer holds several reads.
-const SMALLEST_READ = 512;
+// as much as there was room for. A buffer holds several reads, and an idle
+// connection two of the smallest.
+const SMALLEST_READ = 128;
 const LARGEST_READ = 64 * 1024;
-const GROWTH = 4;
+const GROWTH = 8;
 const READS_PER_BUFFER = 8;
 const LARGEST_BUFFER = 256 * 1024;
 

@@ -20,10 +20,12 @@ import type { Extension, NegotiatedExtension } from "./extension.ts";
 import {
   type AbortOptions,
   type ConnectionOptions,
+  type ConnectionRequest,
   type Duplex,
   WebSocketConnection,
 } from "./connection.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
+import { compactHead } from "./_http_head.ts";
 import {
   lingerAndClose,
   type OpeningLimits,
@@ -191,10 +193,13 @@ export async function accept(
 ): Promise<WebSocketConnection> {
   const transport = toByteDuplex(duplex);
   transport.setNoDelay?.(true);
-  const limits = limitsOf(options);
+  // Nothing is left to wait for but what the caller does itself.
+  if (options.received !== undefined && options.signal === undefined) {
+    return await answer(transport, options);
+  }
   return await withinLimits(
     transport,
-    limits,
+    limitsOf(options),
     () => answer(transport, options),
   );
 }
@@ -210,7 +215,9 @@ async function answer(
     ) ?? ended();
     const request = readUpgrade(head);
     checkOrigin(request, options.origins ?? []);
-    const acceptance = await options.onRequest?.(request) ?? {};
+    const acceptance = options.onRequest === undefined
+      ? {}
+      : await options.onRequest(request) ?? {};
     const protocol = acceptance.protocol ??
       selectProtocol(request.protocols, options.protocols ?? []);
     const extension = negotiate(
@@ -223,17 +230,33 @@ async function answer(
       headers: acceptance.headers,
     });
     await writeAll(duplex, bytes);
+    compactHead(head);
     return new WebSocketConnection(duplex, {
       ...options,
       role: "server",
       protocol,
       extension,
-      request,
+      request: new AcceptedRequest(request.target, head),
       received: rest,
     });
   } catch (error) {
     await refuse(duplex, error);
     throw error;
+  }
+}
+
+/** As much of a request as is kept while the connection lives. */
+class AcceptedRequest implements ConnectionRequest {
+  readonly target: string;
+  readonly #head: RequestHead;
+
+  constructor(target: string, head: RequestHead) {
+    this.target = target;
+    this.#head = head;
+  }
+
+  get headers(): Headers {
+    return this.#head.headers;
   }
 }
 

@@ -17,9 +17,8 @@ import {
   WebSocketProtocol,
 } from "./protocol.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
-import { Deadline } from "./_deadline.ts";
 import { type Duplex, type RemoteAddress, toByteDuplex } from "./_duplex.ts";
-import { nextMaskingKey } from "./_masking_keys.ts";
+import { Liveness } from "./_liveness.ts";
 import { REFERENCE_FROM } from "./_output.ts";
 import { DONE, Pump, type Received } from "./_pump.ts";
 import { handled } from "./_waiter.ts";
@@ -207,19 +206,13 @@ export class WebSocketConnection
 
   readonly #protocol: WebSocketProtocol;
   readonly #pump: Pump;
-  readonly #options: WebSocketConnectionOptions;
+  readonly #liveness: Liveness;
   readonly #highWaterMark: number;
   readonly #maxBufferedAmount: number;
 
   // Whose parts are being received, or sent.
   #incoming: IncomingStream | undefined;
   #outgoing: Promise<void> | undefined;
-  #isActive = false;
-  #isClosedHere = false;
-  #isPinged = false;
-  #pings: Ping[] = [];
-  #heartbeat: Deadline | undefined;
-  #idle: Deadline | undefined;
   #closed: Promise<CloseInfo> | undefined;
   #readable: ReadableStream<Message> | undefined;
   #writable: WritableStream<string | Uint8Array | PreparedMessage> | undefined;
@@ -233,28 +226,28 @@ export class WebSocketConnection
    */
   constructor(duplex: Duplex, options: WebSocketConnectionOptions) {
     const transport = toByteDuplex(duplex);
-    const { heartbeatInterval = 30_000, idleTimeout = 0, received } = options;
+    const { received } = options;
     this.role = options.role;
     this.protocol = options.protocol;
     this.extension = options.extension;
     this.request = options.request;
     this.remoteAddress = transport.remoteAddr;
-    this.#options = options;
     this.#highWaterMark = options.highWaterMark ?? 128 * 1024;
     this.#maxBufferedAmount = options.maxBufferedAmount ?? 32 * 1024 * 1024;
     this.#protocol = new WebSocketProtocol({ ...options, inPlace: true });
-    this.#pump = new Pump(transport, this.#protocol, {
+    // One object for all who have to do with time and room.
+    const limits = {
       maxReadAhead: options.maxReadAhead ?? 64 * 1024,
       maxReadAheadMessages: options.maxReadAheadMessages ?? 64,
       highWaterMark: this.#highWaterMark,
       closeTimeout: options.closeTimeout ?? 5000,
-      onPong: (data) => this.#onPong(data),
-      onClosed: () => this.#onClosed(),
-    });
-    if (heartbeatInterval > 0) {
-      this.#heartbeat = new Deadline(heartbeatInterval, () => this.#onBeat());
-    }
-    if (idleTimeout > 0) this.#watchIdle(idleTimeout);
+      heartbeatInterval: options.heartbeatInterval ?? 30_000,
+      heartbeatTimeout: options.heartbeatTimeout ?? 20_000,
+      idleTimeout: options.idleTimeout ?? 0,
+    };
+    this.#liveness = new Liveness(this.#protocol, limits);
+    this.#pump = new Pump(transport, this.#protocol, limits, this.#liveness);
+    this.#liveness.start(this.#pump);
     if (received !== undefined && received.length > 0) {
       this.#protocol.receive(received);
     }
@@ -340,16 +333,16 @@ export class WebSocketConnection
    * @throws {ConnectionClosedError} As {@linkcode receive} does.
    * @throws {unknown} What `handle` throws; the connection stays open.
    */
-  async forEach(
+  forEach(
     handle: (message: Message, type: "text" | "binary") => unknown,
     options: ForEachOptions = {},
   ): Promise<void> {
-    this.#assertWhole();
-    await this.#pump.consume(
-      ({ data, type }) => handle(data, type as "text" | "binary"),
-      options.reuseMemory ?? false,
-    );
-    this.#assertClosedWell();
+    try {
+      this.#assertWhole();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.#pump.consume(handle, options.reuseMemory ?? false);
   }
 
   /**
@@ -512,7 +505,7 @@ export class WebSocketConnection
     referenced: number,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    this.#isActive = true;
+    this.#pump.isActive = true;
     this.#pump.scheduleFlush();
     const { bufferedAmount } = this.#pump;
     const isReferenced = referenced >= REFERENCE_FROM;
@@ -615,73 +608,15 @@ export class WebSocketConnection
    * @throws {ConnectionClosedError} If the connection is closed before.
    */
   ping(options: AbortOptions = {}): Promise<number> {
-    const { signal } = options;
-    return handled(
-      new Promise<number>((resolve, reject) => {
-        this.#assertSendable(signal);
-        const payload = nextMaskingKey();
-        this.#protocol.ping(payloadOf(payload));
-        this.#pump.scheduleFlush();
-        const ping: Ping = {
-          payload,
-          sent: performance.now(),
-          resolve,
-          reject,
-        };
-        this.#pings.push(ping);
-        signal?.addEventListener("abort", () => {
-          const index = this.#pings.indexOf(ping);
-          if (index >= 0) this.#pings.splice(index, 1);
-          reject(signal.reason);
-        }, { once: true });
-      }),
-    );
-  }
-
-  #onPong(data: Uint8Array): void {
-    if (data.length !== 4 || this.#pings.length === 0) return;
-    const view = new DataView(data.buffer, data.byteOffset, 4);
-    const payload = view.getUint32(0);
-    const index = this.#pings.findIndex((ping) => ping.payload === payload);
-    const now = performance.now();
-    // §5.5.3: a peer may answer the latest of several pings only
-    for (const ping of this.#pings.splice(0, index + 1)) {
-      ping.resolve(now - ping.sent);
+    try {
+      this.#assertSendable(options.signal);
+    } catch (error) {
+      return handled(Promise.reject(error));
     }
+    return handled(this.#liveness.ping(options.signal));
   }
 
-  // --- Liveness and the end ------------------------------------------------
-
-  #onBeat(): void {
-    const { heartbeatInterval = 30_000, heartbeatTimeout = 20_000 } =
-      this.#options;
-    if (this.#pump.isAlive || !this.#pump.isListening) {
-      this.#pump.isAlive = false;
-      this.#isPinged = false;
-      this.#heartbeat!.restart(heartbeatInterval);
-    } else if (this.#isPinged) {
-      const silence = heartbeatInterval + heartbeatTimeout;
-      this.#pump.end(
-        new Error(`The peer has been silent for ${silence} ms`),
-      );
-    } else {
-      this.#isPinged = true;
-      if (this.isOpen) this.#protocol.ping();
-      this.#pump.scheduleFlush();
-      this.#heartbeat!.restart(heartbeatTimeout);
-    }
-  }
-
-  #watchIdle(timeout: number): void {
-    // Four looks, so that no message has to touch a timer.
-    let quiet = 0;
-    this.#idle = new Deadline(timeout / 4, () => {
-      quiet = this.#isActive || this.#pump.isActive ? 0 : quiet + 1;
-      this.#isActive = this.#pump.isActive = false;
-      if (quiet < 4) this.#idle!.restart(timeout / 4);
-      else this.close(CloseCode.GoingAway, `Idle for ${timeout} ms`);
-    });
-  }
+  // --- The end -------------------------------------------------------------
 
   /**
    * Closes the connection (RFC 6455 §7.1.2). Messages that the peer sends until
@@ -701,10 +636,7 @@ export class WebSocketConnection
     try {
       const wasOpen = this.isOpen;
       this.#protocol.close(code, reason);
-      if (wasOpen) {
-        this.#isClosedHere = true;
-        this.#pump.expectClose();
-      }
+      if (wasOpen) this.#pump.expectClose();
     } catch (error) {
       return handled(Promise.reject(error));
     }
@@ -735,13 +667,6 @@ export class WebSocketConnection
     this.#pump.expectClose();
   }
 
-  #onClosed(): void {
-    this.#heartbeat?.cancel();
-    this.#idle?.cancel();
-    const error = new ConnectionClosedError(this.#pump.closed!);
-    for (const ping of this.#pings.splice(0)) ping.reject(error);
-  }
-
   #assertSendable(signal?: AbortSignal): void {
     signal?.throwIfAborted();
     if (this.isOpen) return;
@@ -769,35 +694,13 @@ export class WebSocketConnection
   }
 
   #assertClosedWell(): void {
-    const closed = this.#pump.closed!;
-    if (closed.wasClean && (this.#isClosedHere || isGoodbye(closed.code))) {
-      return;
-    }
-    throw new ConnectionClosedError(closed);
+    const error = this.#pump.closedError();
+    if (error !== undefined) throw error;
   }
-}
-
-interface Ping {
-  readonly payload: number;
-  readonly sent: number;
-  resolve(milliseconds: number): void;
-  reject(error: unknown): void;
-}
-
-function payloadOf(number: number): Uint8Array<ArrayBuffer> {
-  const payload = new Uint8Array(4);
-  new DataView(payload.buffer).setUint32(0, number);
-  return payload;
 }
 
 function isLast(part: Received): boolean {
   return part.type !== "chunk" || part.fin;
-}
-
-/** Browsers close with no code at all unless they are given one. */
-function isGoodbye(code: number): boolean {
-  return code === CloseCode.NormalClosure || code === CloseCode.GoingAway ||
-    code === CloseCode.NoStatusReceived;
 }
 
 /** Waits for a promise, unless it is cancelled. */

@@ -193,6 +193,12 @@ const MAX_TRANSFORMED_AT_ONCE = 1024;
 
 const NO_FRAME = -1;
 
+// What holds without extensions, for all connections.
+const RULES: Record<Role, FrameRules> = {
+  client: { role: "client" },
+  server: { role: "server" },
+};
+
 const encoder = new TextEncoder();
 
 /** The message that is being sent in fragments. */
@@ -211,7 +217,7 @@ const EMPTY = new Uint8Array(0);
  * The state machine of one endpoint, with no input or output of its own.
  * See the module's documentation for an example.
  */
-export class WebSocketProtocol {
+export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   /** Which end of the connection this is. */
   readonly role: Role;
   /** The extension that both sides have agreed on, if any. */
@@ -280,8 +286,10 @@ export class WebSocketProtocol {
     this.#textAs = options.textAs ?? "string";
     this.#inPlace = options.inPlace ?? false;
     // RFC 7692 §6: the bit stands on the first frame of a message only
-    this.#dataRules = { role, reservedBits: extension?.reservedBits ?? 0 };
-    this.#otherRules = { role };
+    this.#otherRules = RULES[role];
+    this.#dataRules = extension === undefined
+      ? RULES[role]
+      : { role, reservedBits: extension.reservedBits };
     this.#output = new Output(role === "client");
   }
 
@@ -319,7 +327,7 @@ export class WebSocketProtocol {
    */
   receive(bytes: Uint8Array<ArrayBuffer>): Iterable<ProtocolEvent> {
     if (this.#state !== "open" && this.#state !== "local-closing") {
-      return this.#events;
+      return this;
     }
     if (this.#position === this.#bytes.length) {
       this.#bytes = plain(bytes);
@@ -328,19 +336,20 @@ export class WebSocketProtocol {
       this.#bytes = joined(this.#bytes.subarray(this.#position), bytes);
       this.#position = 0;
     }
-    return this.#events;
+    return this;
   }
 
-  readonly #events: Iterable<ProtocolEvent> = {
-    [Symbol.iterator]: (): Iterator<ProtocolEvent> => ({
+  /** The events in what has been received; see {@linkcode receive}. */
+  [Symbol.iterator](): Iterator<ProtocolEvent> {
+    return {
       next: (): IteratorResult<ProtocolEvent> => {
         const value = this.nextEvent();
         return value === undefined
           ? { value, done: true }
           : { value, done: false };
       },
-    }),
-  };
+    };
+  }
 
   /**
    * The next event in what has been received, or `undefined` if more bytes are

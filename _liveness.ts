@@ -1,0 +1,144 @@
+/**
+ * Whether the peer is still there: heartbeats, round trip times, idleness.
+ *
+ * @module
+ */
+
+import { CloseCode } from "./frame.ts";
+import type { Closed, WebSocketProtocol } from "./protocol.ts";
+import { ConnectionClosedError } from "./_connection_closed_error.ts";
+import { Deadline, type DeadlineOwner } from "./_deadline.ts";
+import { nextMaskingKey } from "./_masking_keys.ts";
+import type { Pump, PumpOwner } from "./_pump.ts";
+
+// An idle connection is looked at so many times before it is closed, so that no
+// message has to touch a timer.
+const LOOKS = 4;
+
+/** How long the peer may be silent, in milliseconds. */
+export interface LivenessLimits {
+  /** After how long a ping is sent; 0 for never. */
+  readonly heartbeatInterval: number;
+  /** How long its pong may take. */
+  readonly heartbeatTimeout: number;
+  /** How long there may be no message; 0 for ever. */
+  readonly idleTimeout: number;
+}
+
+interface Ping {
+  readonly payload: number;
+  readonly sent: number;
+  resolve(milliseconds: number): void;
+  reject(error: unknown): void;
+}
+
+/** Watches over one connection. */
+export class Liveness implements DeadlineOwner, PumpOwner {
+  readonly #limits: LivenessLimits;
+  readonly #protocol: WebSocketProtocol;
+  #pump!: Pump;
+  #heartbeat: Deadline | undefined;
+  #idle: Deadline | undefined;
+  #isPinged = false;
+  #quietLooks = 0;
+  #pings: Ping[] | undefined;
+
+  constructor(protocol: WebSocketProtocol, limits: LivenessLimits) {
+    this.#protocol = protocol;
+    this.#limits = limits;
+  }
+
+  /** Begins to watch. */
+  start(pump: Pump): void {
+    const { heartbeatInterval, idleTimeout } = this.#limits;
+    this.#pump = pump;
+    if (heartbeatInterval > 0) {
+      this.#heartbeat = new Deadline(heartbeatInterval, this);
+    }
+    if (idleTimeout > 0) this.#idle = new Deadline(idleTimeout / LOOKS, this);
+  }
+
+  /** It is time to look. */
+  onDeadline(deadline: Deadline): void {
+    if (deadline === this.#heartbeat) this.#beat(deadline);
+    else this.#lookIfIdle(deadline);
+  }
+
+  #beat(deadline: Deadline): void {
+    const { heartbeatInterval, heartbeatTimeout } = this.#limits;
+    // A peer that this side does not listen to cannot show that it is there.
+    if (this.#pump.isAlive || !this.#pump.isListening) {
+      this.#pump.isAlive = false;
+      this.#isPinged = false;
+      this.#protocol.extension?.idle?.();
+      deadline.restart(heartbeatInterval);
+    } else if (this.#isPinged) {
+      const silence = heartbeatInterval + heartbeatTimeout;
+      this.#pump.end(new Error(`The peer has been silent for ${silence} ms`));
+    } else {
+      this.#isPinged = true;
+      if (this.#protocol.state === "open") this.#protocol.ping();
+      this.#pump.scheduleFlush();
+      deadline.restart(heartbeatTimeout);
+    }
+  }
+
+  #lookIfIdle(deadline: Deadline): void {
+    const { idleTimeout } = this.#limits;
+    this.#quietLooks = this.#pump.isActive ? 0 : this.#quietLooks + 1;
+    this.#pump.isActive = false;
+    if (this.#quietLooks < LOOKS) {
+      deadline.restart(idleTimeout / LOOKS);
+    } else {
+      this.#protocol.close(CloseCode.GoingAway, `Idle for ${idleTimeout} ms`);
+      this.#pump.expectClose();
+    }
+  }
+
+  /** Sends a ping and waits for its pong; see `WebSocketConnection.ping`. */
+  ping(signal?: AbortSignal): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const payload = nextMaskingKey();
+      const bytes = new Uint8Array(4);
+      new DataView(bytes.buffer).setUint32(0, payload);
+      this.#protocol.ping(bytes);
+      this.#pump.scheduleFlush();
+      const pings = this.#pings ??= [];
+      const onAbort = (): void => {
+        pings.splice(pings.indexOf(ping), 1);
+        reject(signal!.reason);
+      };
+      const forget = (): void => signal?.removeEventListener("abort", onAbort);
+      const ping: Ping = {
+        payload,
+        sent: performance.now(),
+        resolve: (milliseconds) => (forget(), resolve(milliseconds)),
+        reject: (error) => (forget(), reject(error)),
+      };
+      pings.push(ping);
+      signal?.addEventListener("abort", onAbort);
+    });
+  }
+
+  /** Finds the ping that a pong answers. */
+  onPong(data: Uint8Array): void {
+    if (data.length !== 4 || this.#pings === undefined) return;
+    const payload = new DataView(data.buffer, data.byteOffset, 4).getUint32(0);
+    const index = this.#pings.findIndex((ping) => ping.payload === payload);
+    const now = performance.now();
+    // §5.5.3: a peer may answer the latest of several pings only
+    for (const ping of this.#pings.splice(0, index + 1)) {
+      ping.resolve(now - ping.sent);
+    }
+  }
+
+  /** No pong comes any more, and none is needed. */
+  onClosed(closed: Closed): void {
+    this.#heartbeat?.cancel();
+    this.#idle?.cancel();
+    this.#heartbeat = this.#idle = undefined;
+    if (this.#pings === undefined) return;
+    const error = new ConnectionClosedError(closed);
+    for (const ping of this.#pings.splice(0)) ping.reject(error);
+  }
+}
