@@ -560,7 +560,8 @@ export class Pump implements DeadlineOwner {
     if (this.#isWriteEnded) return;
     this.#isWriteEnded = true;
     if (this.#protocol.transport === "close") {
-      if (this.#duplex.closeWrite === undefined) {
+      const isDone = this.#closed!.wasClean && !this.#protocol.hasIgnoredInput;
+      if (isDone || this.#duplex.closeWrite === undefined) {
         this.end();
         return;
       }
@@ -571,7 +572,7 @@ export class Pump implements DeadlineOwner {
         return;
       }
     }
-    // To close at once could cost the peer what it has not read (§7.1.1).
+    // To close at once could cost a peer that still sends what it has not read.
     if (!this.#isReading) this.#read();
   }
 
@@ -600,9 +601,11 @@ export class Pump implements DeadlineOwner {
     this.#protocol.dropOutput();
     this.#writing = undefined;
     const info = infoOf(this.#closed!);
-    const turnedAway = new ConnectionClosedError(info);
-    this.#drainWaiters.rejectAll(turnedAway);
-    this.#writeWaiters.rejectAll(turnedAway);
+    if (this.#drainWaiters.length + this.#writeWaiters.length > 0) {
+      const turnedAway = new ConnectionClosedError(info);
+      this.#drainWaiters.rejectAll(turnedAway);
+      this.#writeWaiters.rejectAll(turnedAway);
+    }
     this.#endWaiters.serveAll(info);
   }
 }

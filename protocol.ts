@@ -244,6 +244,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   #state: ProtocolState = "open";
   #closed: Closed | undefined;
   #isCloseDelivered = false;
+  #hasIgnoredInput = false;
 
   // What has been received and not been looked at.
   #bytes: Uint8Array<ArrayBuffer> = EMPTY;
@@ -413,6 +414,15 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    */
   reuse(data: string | Uint8Array<ArrayBuffer>): void {
     if (typeof data !== "string") reuseMemory(data);
+  }
+
+  /**
+   * Whether something had come behind the peer's Close frame. To close the
+   * transport while a peer still sends can cost it what it has not read: end
+   * the writing first, and read until its end (RFC 6455 §7.1.1).
+   */
+  get hasIgnoredInput(): boolean {
+    return this.#hasIgnoredInput;
   }
 
   /** How much of an unfinished message has arrived, in bytes. */
@@ -841,6 +851,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
 
   // What comes after a Close frame or a fault is not looked at.
   #forgetInput(): void {
+    this.#hasIgnoredInput = this.#position < this.#bytes.length;
     this.#bytes = EMPTY;
     this.#position = 0;
     this.#partialLength = 0;
