@@ -118,6 +118,8 @@ export class Pump implements DeadlineOwner {
   isAlive = true;
   /** Whether a message has been received since `false` was last put here. */
   isActive = false;
+  /** Told when nothing can be sent any more, besides the owner. */
+  onClosed: ((error: ConnectionClosedError) => void) | undefined;
 
   constructor(
     duplex: ByteDuplex,
@@ -144,6 +146,11 @@ export class Pump implements DeadlineOwner {
   /** Whether {@linkcode consume} has the messages. */
   get isConsumed(): boolean {
     return this.#consumer !== undefined;
+  }
+
+  /** Whether somebody waits for {@linkcode next}. */
+  get isAwaited(): boolean {
+    return this.#waiters.length > 0;
   }
 
   /** How many bytes wait to be written. */
@@ -549,6 +556,7 @@ export class Pump implements DeadlineOwner {
   #close(closed: Closed): void {
     this.#closed = closed;
     this.#owner.onClosed(closed);
+    this.onClosed?.(new ConnectionClosedError(closed));
     this.#waiters.serveAll(undefined);
     if (!this.#isHandling && this.#queue.length === 0) this.#endConsumer();
     this.#expectEnd();

@@ -178,6 +178,9 @@ export interface IncomingStream {
 
 const AS_GIVEN: SendMessageOptions = {};
 
+// In the place of a message in parts whose beginning is awaited.
+const AWAITED = {} as IncomingStream;
+
 /**
  * An open connection. Iterate over it to receive, and `await` what `send()`
  * returns to be slowed down to the peer's pace.
@@ -284,9 +287,13 @@ export class WebSocketConnection
    * @throws {DOMException} "InvalidStateError" while a message is being received
    * by {@linkcode receiveStream}.
    */
-  async receive(options: AbortOptions = {}): Promise<Message | undefined> {
+  receive(options: AbortOptions = {}): Promise<Message | undefined> {
+    return handled(this.#receive(options.signal));
+  }
+
+  async #receive(signal?: AbortSignal): Promise<Message | undefined> {
     this.#assertWhole();
-    const message = await this.#pump.next(options.signal);
+    const message = await this.#pump.next(signal);
     if (message === undefined) this.#assertClosedWell();
     return message?.data;
   }
@@ -308,11 +315,7 @@ export class WebSocketConnection
             return Promise.resolve({ value: message.data, done: false });
           }
         }
-        return this.receive().then((value) =>
-          value === undefined
-            ? { value: undefined, done: true }
-            : { value, done: false }
-        );
+        return handled(this.#receive().then(resultOf));
       },
       return: (): Promise<IteratorResult<Message>> =>
         Promise.resolve({ value: undefined, done: true }),
@@ -331,18 +334,32 @@ export class WebSocketConnection
    * it is waited for, and the peer slowed down; return what `send()` returns.
    * @param options What may be done with a message's memory afterwards.
    * @throws {ConnectionClosedError} As {@linkcode receive} does.
+   * @throws {DOMException} "InvalidStateError" while somebody else receives.
    * @throws {unknown} What `handle` throws; the connection stays open.
    */
   forEach(
     handle: (message: Message, type: "text" | "binary") => unknown,
     options: ForEachOptions = {},
   ): Promise<void> {
+    const done: Promise<void> = this.#forEach(handle, options, (error) => {
+      // What `handle` throws must not get lost.
+      if (error instanceof ConnectionClosedError) handled(done);
+    });
+    return done;
+  }
+
+  async #forEach(
+    handle: (message: Message, type: "text" | "binary") => unknown,
+    options: ForEachOptions,
+    onError: (error: unknown) => void,
+  ): Promise<void> {
+    this.#assertUnshared();
     try {
-      this.#assertWhole();
+      await this.#pump.consume(handle, options.reuseMemory ?? false);
     } catch (error) {
-      return Promise.reject(error);
+      onError(error);
+      throw error;
     }
-    return this.#pump.consume(handle, options.reuseMemory ?? false);
   }
 
   /**
@@ -353,17 +370,25 @@ export class WebSocketConnection
    * @returns The message, or `undefined` as {@linkcode receive} does.
    * @throws {ConnectionClosedError} As {@linkcode receive} does.
    * @throws {DOMException} "InvalidStateError" while another message is being
-   * received in parts.
+   * received in parts, or somebody waits for one already.
    */
-  async receiveStream(
+  receiveStream(
     options: AbortOptions = {},
   ): Promise<IncomingStream | undefined> {
-    this.#assertWhole();
+    return handled(this.#receiveStream(options.signal));
+  }
+
+  async #receiveStream(
+    signal?: AbortSignal,
+  ): Promise<IncomingStream | undefined> {
+    this.#assertUnshared();
+    this.#incoming = AWAITED;
     this.#protocol.chunks = true;
     let first: Received | undefined;
     try {
-      first = await this.#pump.next(options.signal);
+      first = await this.#pump.next(signal);
     } finally {
+      this.#incoming = undefined;
       // A message that has begun in parts goes on in parts.
       this.#protocol.chunks = false;
     }
@@ -373,14 +398,18 @@ export class WebSocketConnection
     }
     const stream: IncomingStream = {
       type: first.type === "chunk" ? first.of : first.type,
-      readable: this.#readParts(first),
+      readable: this.#readParts(first, () => {
+        if (this.#incoming === stream) this.#incoming = undefined;
+      }),
     };
     if (!isLast(first)) this.#incoming = stream;
     return stream;
   }
 
-  #readParts(first: Received): ReadableStream<Message> {
-    let part: Received | undefined = first;
+  #readParts(first: Received, onEnd: () => void): ReadableStream<Message> {
+    // What pull() has begun to wait for, cancel() has to look at.
+    let waiting: Promise<Received> | undefined = Promise.resolve(first);
+    let isCancelled = false;
     const next = async (): Promise<Received> => {
       const next = await this.#pump.next();
       if (next !== undefined) return next;
@@ -388,26 +417,29 @@ export class WebSocketConnection
     };
     return new ReadableStream<Message>({
       pull: async (controller) => {
+        let part: Received;
         try {
-          part ??= await next();
+          part = await (waiting ??= next());
         } catch (error) {
-          this.#incoming = undefined;
+          onEnd();
           throw error;
         }
+        if (isCancelled) return;
+        waiting = undefined;
         if (part.data.length > 0) controller.enqueue(part.data);
         if (isLast(part)) {
-          this.#incoming = undefined;
+          onEnd();
           controller.close();
         }
-        part = undefined;
       },
       cancel: async () => {
+        isCancelled = true;
         try {
-          while (!isLast(part ??= await next())) part = undefined;
+          while (!isLast(await (waiting ??= next()))) waiting = undefined;
         } catch {
           // The message ends with the connection.
         }
-        this.#incoming = undefined;
+        onEnd();
       },
     }, { highWaterMark: 0 });
   }
@@ -529,56 +561,71 @@ export class WebSocketConnection
    * Sends a message whose length is not known beforehand, in fragments (RFC 6455
    * §5.4). Pings and pongs may go between them; other messages wait.
    *
-   * @param source The parts: strings for text, bytes for binary. All are of the
-   * type of the first.
+   * @param source The parts: strings for text, bytes for binary; the first one
+   * decides. Bytes within text have to be UTF-8, which is not checked. It is left
+   * as soon as its parts are not wanted any more.
    * @param options Whether to compress, the type, and a signal. Once a part is
    * out, a source that fails, or the signal, fails the connection with 1011:
    * half a message cannot be taken back.
    * @throws {ConnectionClosedError} If the connection is closing or closed.
-   * @throws {TypeError} If a part is of another type.
+   * @throws {TypeError} If a part is neither, or a string within binary.
    * @throws {unknown} What the source throws.
    */
-  async sendStream(
+  sendStream(
     source:
       | AsyncIterable<string | Uint8Array>
       | Iterable<string | Uint8Array>,
     options: SendMessageOptions = AS_GIVEN,
   ): Promise<void> {
+    return handled(this.#sendStream(source, options));
+  }
+
+  async #sendStream(
+    source:
+      | AsyncIterable<string | Uint8Array>
+      | Iterable<string | Uint8Array>,
+    options: SendMessageOptions,
+  ): Promise<void> {
+    const { signal } = options;
     while (this.#outgoing !== undefined) {
-      await withSignal(this.#outgoing, options.signal);
+      await withSignal(this.#outgoing, signal);
     }
+    this.#assertSendable(signal);
     let unlock!: () => void;
     this.#outgoing = new Promise((resolve) => unlock = resolve);
-    let type = options.type;
+    let parts: PartReader | undefined;
+    const onAbort = () => parts?.interrupt(signal!.reason);
+    signal?.addEventListener("abort", onAbort);
+    this.#pump.onClosed = (error) => parts?.interrupt(error);
+    let { type } = options;
     let isBegun = false;
     try {
-      this.#assertSendable(options.signal);
-      for await (const part of source) {
-        this.#assertSendable(options.signal);
-        const partType = typeof part === "string" ? "text" : type ?? "binary";
-        if ((type ??= partType) !== partType) {
-          throw new TypeError(
-            `A part of a ${type} message cannot be a ${typeof part}`,
-          );
-        }
+      parts = new PartReader(source);
+      for (;;) {
+        const { value: part, done } = await parts.next();
+        this.#assertSendable(signal);
+        if (done) break;
+        type = typeOfPart(part, type);
         const before = this.#pump.bufferedAmount;
         this.#protocol.sendFragment(type, part, options);
         isBegun = true;
-        await this.#afterQueueing(before, part.length, options.signal);
+        await this.#afterQueueing(before, part.length, signal);
       }
-      this.#assertSendable(options.signal);
       this.#protocol.sendFragment(type ?? "binary", new Uint8Array(0), {
         ...options,
         fin: true,
       });
       isBegun = false;
-      await this.#afterQueueing(0, 0, options.signal);
+      await this.#afterQueueing(0, 0, signal);
     } catch (error) {
+      parts?.leave();
       if (isBegun && this.isOpen) {
         this.#fail("The rest of a message cannot be sent", error);
       }
       throw error;
     } finally {
+      signal?.removeEventListener("abort", onAbort);
+      this.#pump.onClosed = undefined;
       this.#outgoing = undefined;
       unlock();
     }
@@ -693,10 +740,96 @@ export class WebSocketConnection
     );
   }
 
+  /** For those who cannot share the messages with anybody. */
+  #assertUnshared(): void {
+    this.#assertWhole();
+    if (!this.#pump.isAwaited) return;
+    throw new DOMException(
+      "A message is awaited already, by receive() or an iteration",
+      "InvalidStateError",
+    );
+  }
+
   #assertClosedWell(): void {
     const error = this.#pump.closedError();
     if (error !== undefined) throw error;
   }
+}
+
+/** Reads the parts of a message, and can be told not to wait for the next. */
+class PartReader {
+  readonly #iterator:
+    | AsyncIterator<string | Uint8Array>
+    | Iterator<string | Uint8Array>;
+  #isDone = false;
+  #reject: ((error: unknown) => void) | undefined;
+
+  constructor(
+    source:
+      | AsyncIterable<string | Uint8Array>
+      | Iterable<string | Uint8Array>,
+  ) {
+    this.#iterator = Symbol.asyncIterator in source
+      ? source[Symbol.asyncIterator]()
+      : source[Symbol.iterator]();
+  }
+
+  /** The next part, if there is one. */
+  next(): Promise<IteratorResult<string | Uint8Array>> {
+    return new Promise((resolve, reject) => {
+      this.#reject = reject;
+      this.#read().then(resolve, reject);
+    });
+  }
+
+  async #read(): Promise<IteratorResult<string | Uint8Array>> {
+    try {
+      const result = await this.#iterator.next();
+      if (result.done) this.#isDone = true;
+      return result;
+    } catch (error) {
+      this.#isDone = true;
+      throw error;
+    }
+  }
+
+  /** Makes the `next()` that waits, if one does, reject. */
+  interrupt(error: unknown): void {
+    this.#reject?.(error);
+  }
+
+  /** Tells the source that no more is wanted, unless it has ended. */
+  leave(): void {
+    if (this.#isDone) return;
+    this.#isDone = true;
+    try {
+      handled(Promise.resolve(this.#iterator.return?.()));
+    } catch {
+      // It was not wanted any more.
+    }
+  }
+}
+
+function typeOfPart(
+  part: unknown,
+  type: "text" | "binary" | undefined,
+): "text" | "binary" {
+  const isText = typeof part === "string";
+  if (!isText && !(part instanceof Uint8Array)) {
+    throw new TypeError(
+      `A part of a message is a string or a Uint8Array (${typeof part})`,
+    );
+  }
+  if (isText && type === "binary") {
+    throw new TypeError("A part of a binary message cannot be a string");
+  }
+  return type ?? (isText ? "text" : "binary");
+}
+
+function resultOf(value: Message | undefined): IteratorResult<Message> {
+  return value === undefined
+    ? { value: undefined, done: true }
+    : { value, done: false };
 }
 
 function isLast(part: Received): boolean {
