@@ -102,8 +102,9 @@ export class Pump implements DeadlineOwner {
   #isFlushScheduled = false;
   // How many bytes have been written in all.
   #written = 0;
-  readonly #drainWaiters = new Waiters<void>();
-  readonly #writeWaiters = new Waiters<void>();
+  // Made when somebody waits: most connections never need them.
+  #drainWaiters: Waiters<void> | undefined;
+  #writeWaiters: Waiters<void> | undefined;
 
   #closed: Closed | undefined;
   #closing: Deadline | undefined;
@@ -111,7 +112,7 @@ export class Pump implements DeadlineOwner {
   #isClosedHere = false;
   #isWriteEnded = false;
   #isEnded = false;
-  readonly #endWaiters = new Waiters<CloseInfo>();
+  #endWaiters: Waiters<CloseInfo> | undefined;
 
   /** Whether the peer has been heard, or has taken what was sent, since `false`
    * was last put here. */
@@ -463,7 +464,7 @@ export class Pump implements DeadlineOwner {
     if (this.#isEnded) return;
     this.isAlive = true;
     this.#written += length;
-    this.#writeWaiters.serveAll();
+    this.#writeWaiters?.serveAll();
     if (length < bytes.length) {
       this.#write(bytes.subarray(length));
       return;
@@ -472,7 +473,7 @@ export class Pump implements DeadlineOwner {
     this.#protocol.releaseOutput();
     this.flush();
     if (this.bufferedAmount <= this.#limits.highWaterMark) {
-      this.#drainWaiters.serveAll();
+      this.#drainWaiters?.serveAll();
     }
   };
 
@@ -493,7 +494,7 @@ export class Pump implements DeadlineOwner {
    * before.
    */
   drained(signal?: AbortSignal): Promise<void> {
-    return handled(this.#drainWaiters.wait(signal));
+    return handled((this.#drainWaiters ??= new Waiters()).wait(signal));
   }
 
   /**
@@ -508,7 +509,8 @@ export class Pump implements DeadlineOwner {
   }
 
   async #writtenUpTo(end: number, signal?: AbortSignal): Promise<void> {
-    while (this.#written < end) await this.#writeWaiters.wait(signal);
+    const waiters = this.#writeWaiters ??= new Waiters();
+    while (this.#written < end) await waiters.wait(signal);
   }
 
   // --- The end -------------------------------------------------------------
@@ -517,7 +519,7 @@ export class Pump implements DeadlineOwner {
   ended(): Promise<CloseInfo> {
     return this.#isEnded
       ? Promise.resolve(infoOf(this.#closed!))
-      : this.#endWaiters.wait();
+      : (this.#endWaiters ??= new Waiters()).wait();
   }
 
   /** What is wrong with how the connection was closed, if anything is. */
@@ -609,12 +611,12 @@ export class Pump implements DeadlineOwner {
     this.#protocol.dropOutput();
     this.#writing = undefined;
     const info = infoOf(this.#closed!);
-    if (this.#drainWaiters.length + this.#writeWaiters.length > 0) {
+    if (this.#drainWaiters?.length || this.#writeWaiters?.length) {
       const turnedAway = new ConnectionClosedError(info);
-      this.#drainWaiters.rejectAll(turnedAway);
-      this.#writeWaiters.rejectAll(turnedAway);
+      this.#drainWaiters?.rejectAll(turnedAway);
+      this.#writeWaiters?.rejectAll(turnedAway);
     }
-    this.#endWaiters.serveAll(info);
+    this.#endWaiters?.serveAll(info);
   }
 }
 
