@@ -159,24 +159,44 @@ class Loop implements Server {
   async #serve(conn: Deno.Conn): Promise<void> {
     const peer: Peer = { conn, duplex: conn, state: "waiting" };
     this.#running++;
-    try {
-      peer.duplex = this.#options.tap?.(conn) ?? conn;
-      const upgrade = await this.#servePages(peer);
-      if (upgrade !== undefined) await this.#serveWebSocket(peer, upgrade);
-    } catch (error) {
-      close(peer.duplex);
-      // Those who wait at the end are closed by shutdown().
-      if (!this.#isStopping || peer.state !== "waiting") this.#report(error);
+    // What was needed to open it is not kept while it lasts.
+    const ws = await this.#open(peer);
+    if (ws !== undefined) {
+      try {
+        await this.#options.onConnection(ws);
+        await ws.close();
+      } catch (error) {
+        this.#report(error);
+        await ws.close(CloseCode.InternalError);
+      }
     }
     this.#leave(peer);
     if (--this.#running === 0) this.#finish();
   }
 
+  async #open(peer: Peer): Promise<WebSocketConnection | undefined> {
+    const upgrade = await this.#servePages(peer);
+    if (upgrade === undefined) return undefined;
+    try {
+      const received = upgrade;
+      const ws = await accept(peer.duplex, { ...this.#options, received });
+      peer.state = ws;
+      // Its place is free then, whatever the handler is still at.
+      if (this.#isLimited) ws.closed.then(() => this.#leave(peer));
+      if (!this.#isStopping) return ws;
+      await ws.close(CloseCode.GoingAway);
+    } catch (error) {
+      this.#report(error); // it is answered already
+    }
+    return undefined;
+  }
+
   /** Answers plain requests until there is one for an upgrade. */
   async #servePages(peer: Peer): Promise<ReceivedRequest | undefined> {
-    const { duplex } = peer;
     try {
+      peer.duplex = this.#options.tap?.(peer.conn) ?? peer.conn;
       this.#enter(peer);
+      const { duplex } = peer;
       let limits = this.#options;
       let rest: Uint8Array<ArrayBuffer> | undefined = NOTHING;
       while (rest !== undefined && !this.#isStopping) {
@@ -191,13 +211,16 @@ class Loop implements Server {
         const { keepAliveTimeout = 15_000 } = this.#options;
         limits = { ...this.#options, handshakeTimeout: keepAliveTimeout };
       }
+      await hangUp(duplex);
     } catch (error) {
-      if (!(error instanceof HandshakeError)) throw error;
-      this.#report(error);
-      await hangUp(duplex, rejectUpgrade(error));
-      return undefined;
+      // Those who wait at the end are closed by shutdown().
+      if (!this.#isStopping || peer.state !== "waiting") this.#report(error);
+      if (error instanceof HandshakeError) {
+        await hangUp(peer.duplex, rejectUpgrade(error));
+      } else {
+        close(peer.duplex);
+      }
     }
-    await hangUp(duplex);
     return undefined;
   }
 
@@ -211,30 +234,12 @@ class Loop implements Server {
     }
   }
 
-  async #serveWebSocket(peer: Peer, received: ReceivedRequest): Promise<void> {
-    let ws: WebSocketConnection;
-    try {
-      ws = await accept(peer.duplex, { ...this.#options, received });
-    } catch (error) {
-      this.#report(error); // it is answered already
-      return;
-    }
-    peer.state = ws;
-    ws.closed.then(() => this.#leave(peer));
-    if (this.#isStopping) {
-      await ws.close(CloseCode.GoingAway);
-      return;
-    }
-    try {
-      await this.#options.onConnection(ws);
-      await ws.close();
-    } catch (error) {
-      this.#report(error);
-      await ws.close(CloseCode.InternalError);
-    }
-  }
-
   // --- Who is there --------------------------------------------------------
+
+  get #isLimited(): boolean {
+    const { maxConnections, maxConnectionsPerAddress } = this.#options;
+    return (maxConnections ?? maxConnectionsPerAddress) !== undefined;
+  }
 
   #enter(peer: Peer): void {
     const { maxConnections, maxConnectionsPerAddress } = this.#options;
