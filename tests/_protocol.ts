@@ -361,8 +361,12 @@ export function assertReceived(
   if (expected.transport) {
     assertEquals(whole.transport, expected.transport, told);
   }
+  let turn = seed;
   for (const cuts of waysToCut(bytes.length)) {
-    for (const way of WAYS) {
+    // Uncut and cut everywhere in all ways; at other points they take turns.
+    const isExtreme = cuts.length === 0 || cuts.length > 8;
+    const ways = isExtreme ? WAYS : [WAYS[turn++ % WAYS.length]!];
+    for (const way of ways) {
       const message = `cut at ${cuts.slice(0, 20)}, ${way}, SEED=${seed}`;
       assertEquals(outcome(options, bytes, cuts, way), whole, message);
       const inChunks = outcomeInChunks(options, bytes, cuts, way);
