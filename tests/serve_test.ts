@@ -10,6 +10,7 @@ import type { WebSocketConnection } from "../connection.ts";
 import { encodeClosePayload, encodeFrame, Opcode } from "../frame.ts";
 import { HandshakeError } from "../handshake.ts";
 import { concat, utf8 } from "./_bytes.ts";
+import { hasOpenssl, makeCertificate } from "./_certificate.ts";
 import { request, TestServer, upgrade, within } from "./_server.ts";
 
 const KEY = 0x37fa213d;
@@ -263,6 +264,26 @@ Deno.test("Expect: 100-continue is answered before the body comes", async () => 
     request("POST /", "Content-Length: 4", "Expect: 100-continue") + "body",
   );
   assertEquals((await client.readAnswer()).body, "body");
+});
+
+Deno.test("a page over TLS knows its scheme", {
+  ignore: !hasOpenssl, // there is no OpenSSL to make a certificate
+}, async () => {
+  await using certificate = await makeCertificate();
+  const { pem, key } = certificate;
+  const listener = Deno.listenTls({
+    hostname: "127.0.0.1",
+    port: 0,
+    cert: pem,
+    key: await Deno.readTextFile(key),
+  });
+  await using server = new TestServer({
+    handler: ({ url }) => new Response(url),
+  }, listener);
+  using client = Deno.createHttpClient({ caCerts: [pem] });
+  const url = `https://127.0.0.1:${server.port}/page`;
+  const response = await fetch(url, { client });
+  assertEquals(await response.text(), url);
 });
 
 // --- Those who are refused ---------------------------------------------------
