@@ -26,7 +26,11 @@ export class ConnectionClosedError extends Error {
   /** Whether the closing handshake was completed (RFC 6455 §7.1.4). */
   readonly wasClean: boolean;
 
-  /** @param info How the connection ended; its error becomes the cause. */
+  /**
+   * An error that says how the connection ended.
+   *
+   * @param info How it ended; its error becomes the cause.
+   */
   constructor(info: CloseInfo) {
     super(
       `The connection is closed (${info.code}${

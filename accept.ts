@@ -29,7 +29,6 @@ import { compactHead } from "./_http_head.ts";
 import {
   lingerAndClose,
   type OpeningLimits,
-  type ReadHead,
   readHead,
   withinLimits,
   writeAll,
@@ -127,7 +126,12 @@ export interface AcceptOptions extends ConnectionOptions, ReadRequestOptions {
 }
 
 /** A request's head, and what came behind it. */
-export type ReceivedRequest = ReadHead<RequestHead>;
+export interface ReceivedRequest {
+  /** The head. */
+  readonly head: RequestHead;
+  /** The bytes behind the head that have been read with it. */
+  readonly rest: Uint8Array<ArrayBuffer>;
+}
 
 /**
  * Reads the head of a request, for a server that also answers plain requests:
@@ -175,16 +179,23 @@ export async function readRequest(
  *
  * @example
  * ```ts
- * import { accept } from "@sansio/websocket";
- *
- * async function serve(listener: Deno.Listener): Promise<void> {
- *   for await (const conn of listener) echo(conn).catch(console.error);
- * }
+ * import { accept, connect } from "@sansio/websocket";
+ * import { assertEquals } from "@std/assert";
  *
  * async function echo(conn: Deno.Conn): Promise<void> {
  *   await using ws = await accept(conn);
  *   for await (const message of ws) await ws.send(message);
  * }
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const served = listener.accept().then(echo);
+ *
+ * const ws = await connect(`ws://127.0.0.1:${listener.addr.port}/`);
+ * await ws.send("Hello");
+ * assertEquals(await ws.receive(), "Hello");
+ * await ws.close();
+ * await served;
+ * listener.close();
  * ```
  */
 export async function accept(

@@ -97,12 +97,25 @@ export interface ConnectOptions
  * @throws {unknown} What dialling throws; the signal's reason.
  *
  * @example
- * ```ts no-eval
- * import { connect } from "@sansio/websocket";
+ * ```ts
+ * import { accept, connect } from "@sansio/websocket";
+ * import { assertEquals } from "@std/assert";
  *
- * await using ws = await connect("ws://127.0.0.1:9001/");
- * await ws.send("Hello");
- * console.log(await ws.receive());
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const accepted = listener.accept().then((conn) =>
+ *   accept(conn, { protocols: ["chat"] })
+ * );
+ *
+ * const ws = await connect(`ws://127.0.0.1:${listener.addr.port}/`, {
+ *   protocols: ["superchat", "chat"],
+ * });
+ * assertEquals(ws.protocol, "chat");
+ *
+ * const server = await accepted;
+ * const closed = server.receive(); // somebody has to listen for the end
+ * await ws.close(1000, "Bye");
+ * assertEquals(await closed, undefined);
+ * listener.close();
  * ```
  */
 export async function connect(

@@ -146,6 +146,8 @@ export class ProtocolError extends Error {
   readonly kind: ProtocolErrorKind;
 
   /**
+   * An error that says what is wrong, and what to answer.
+   *
    * @param message What was wrong, with the offending value.
    * @param options The close code, the kind and, where there is one, the cause.
    */

@@ -269,7 +269,12 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   #pongsQueued = 0;
   #latestPong: Uint8Array<ArrayBuffer> | undefined;
 
-  /** @param options The role, the limits, and what has been negotiated. */
+  /**
+   * A connection on which hands have been shaken.
+   *
+   * @param options The role, the limits, and what has been negotiated.
+   * @throws {RangeError} If a limit is out of range.
+   */
   constructor(options: ProtocolOptions) {
     const { role, extension, maxMessageSize = 16 * 1024 * 1024 } = options;
     const { maxFragments = 131072 } = options;
