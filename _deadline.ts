@@ -9,7 +9,8 @@
 // A deadline may be late by this share of its delay.
 const COARSENESS = 1 / 16;
 
-const MAX_DELAY = 2 ** 31 - 1;
+// What timers take, in milliseconds, less what a deadline may be late by.
+const LONGEST = 2e9;
 
 interface Slot {
   readonly time: number;
@@ -32,7 +33,7 @@ export class Deadline {
 
   /**
    * @param delay How long to wait, in milliseconds; it becomes up to a
-   * sixteenth more. Not more than 24 days are waited.
+   * sixteenth more. Not more than 23 days are waited.
    * @param owner Whom to tell then.
    */
   constructor(delay: number, owner: DeadlineOwner) {
@@ -60,9 +61,9 @@ export class Deadline {
 
   #enter(delay: number): void {
     const now = performance.now();
-    const step = Math.max(1, delay * COARSENESS);
-    const due = now + Math.min(delay, MAX_DELAY - step);
-    const time = Math.ceil(due / step) * step;
+    const wait = Math.min(delay, LONGEST);
+    const step = Math.max(1, wait * COARSENESS);
+    const time = Math.ceil((now + wait) / step) * step;
     let slot = slots.get(time);
     if (slot === undefined) {
       slot = { time, deadlines: new Set(), timer: undefined };

@@ -39,7 +39,9 @@ export class Liveness implements DeadlineOwner, PumpOwner {
   #pump!: Pump;
   #heartbeat: Deadline | undefined;
   #idle: Deadline | undefined;
-  #isPinged = false;
+  // Who has been pinged is heard once more before it is given up: after a time
+  // in which this program was busy, what has arrived is read behind the timers.
+  #state: "heard" | "pinged" | "overdue" = "heard";
   #quietLooks = 0;
   #pings: Ping[] | undefined;
 
@@ -68,15 +70,18 @@ export class Liveness implements DeadlineOwner, PumpOwner {
     const { heartbeatInterval, heartbeatTimeout } = this.#limits;
     // A peer that this side does not listen to cannot show that it is there.
     if (this.#pump.isAlive || !this.#pump.isListening) {
-      this.#pump.isAlive = false;
-      this.#isPinged = false;
+      this.#pump.watch();
+      this.#state = "heard";
       this.#protocol.extension?.idle?.();
       deadline.restart(heartbeatInterval);
-    } else if (this.#isPinged) {
+    } else if (this.#state === "pinged") {
+      this.#state = "overdue";
+      deadline.restart(1);
+    } else if (this.#state === "overdue") {
       const silence = heartbeatInterval + heartbeatTimeout;
       this.#pump.end(new Error(`The peer has been silent for ${silence} ms`));
     } else {
-      this.#isPinged = true;
+      this.#state = "pinged";
       if (this.#protocol.state === "open") this.#protocol.ping();
       this.#pump.scheduleFlush();
       deadline.restart(heartbeatTimeout);

@@ -114,9 +114,9 @@ export class Pump implements DeadlineOwner {
   #isEnded = false;
   #endWaiters: Waiters<CloseInfo> | undefined;
 
-  /** Whether the peer has been heard, or has taken what was sent, since `false`
-   * was last put here. */
+  /** Whether the peer has given a sign of life since {@linkcode watch}. */
   isAlive = true;
+  #isWriteWatched = false;
   /** Whether a message has been received since `false` was last put here. */
   isActive = false;
   /** Told when nothing can be sent any more, besides the owner. */
@@ -157,6 +157,15 @@ export class Pump implements DeadlineOwner {
   /** How many bytes wait to be written. */
   get bufferedAmount(): number {
     return this.#protocol.outputLength + (this.#writing?.length ?? 0);
+  }
+
+  /**
+   * Waits for the next sign of life. That the system takes a write is none; that
+   * it takes what it did not take now is one.
+   */
+  watch(): void {
+    this.isAlive = false;
+    this.#isWriteWatched = this.#writing !== undefined;
   }
 
   /** Whether a silent peer would be heard if it spoke, or owes a read. */
@@ -462,7 +471,7 @@ export class Pump implements DeadlineOwner {
   readonly #onWritten = (length: number): void => {
     const bytes = this.#writing!;
     if (this.#isEnded) return;
-    this.isAlive = true;
+    if (this.#isWriteWatched) this.isAlive = true;
     this.#written += length;
     this.#writeWaiters?.serveAll();
     if (length < bytes.length) {

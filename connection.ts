@@ -235,18 +235,22 @@ export class WebSocketConnection
     this.extension = options.extension;
     this.request = options.request;
     this.remoteAddress = transport.remoteAddr;
-    this.#highWaterMark = options.highWaterMark ?? 128 * 1024;
-    this.#maxBufferedAmount = options.maxBufferedAmount ?? 32 * 1024 * 1024;
+    this.#highWaterMark = limit(options, "highWaterMark", 128 * 1024);
+    this.#maxBufferedAmount = limit(
+      options,
+      "maxBufferedAmount",
+      32 * 1024 * 1024,
+    );
     this.#protocol = new WebSocketProtocol({ ...options, inPlace: true });
     // One object for all who have to do with time and room.
     const limits = {
-      maxReadAhead: options.maxReadAhead ?? 64 * 1024,
-      maxReadAheadMessages: options.maxReadAheadMessages ?? 64,
+      maxReadAhead: limit(options, "maxReadAhead", 64 * 1024),
+      maxReadAheadMessages: limit(options, "maxReadAheadMessages", 64),
       highWaterMark: this.#highWaterMark,
-      closeTimeout: options.closeTimeout ?? 5000,
-      heartbeatInterval: options.heartbeatInterval ?? 30_000,
-      heartbeatTimeout: options.heartbeatTimeout ?? 20_000,
-      idleTimeout: options.idleTimeout ?? 0,
+      closeTimeout: limit(options, "closeTimeout", 5000),
+      heartbeatInterval: limit(options, "heartbeatInterval", 30_000),
+      heartbeatTimeout: limit(options, "heartbeatTimeout", 20_000),
+      idleTimeout: limit(options, "idleTimeout", 0),
     };
     this.#liveness = new Liveness(this.#protocol, limits);
     this.#pump = new Pump(transport, this.#protocol, limits, this.#liveness);
@@ -824,6 +828,16 @@ function typeOfPart(
     throw new TypeError("A part of a binary message cannot be a string");
   }
   return type ?? (isText ? "text" : "binary");
+}
+
+function limit(
+  options: ConnectionOptions,
+  name: Exclude<keyof ConnectionOptions, "textAs">,
+  usual: number,
+): number {
+  const value = options[name] ?? usual;
+  if (value >= 0) return value;
+  throw new RangeError(`${name} must be 0 or more (${value})`);
 }
 
 function resultOf(value: Message | undefined): IteratorResult<Message> {

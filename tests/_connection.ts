@@ -215,6 +215,8 @@ export async function withoutUnhandled(
 export interface Clock {
   /** Lets time pass; what falls due on the way is done, in order. */
   advance(milliseconds: number): Promise<void>;
+  /** Lets time pass while nothing is done, as when a program computes. */
+  block(milliseconds: number): void;
   /** How many timers run. */
   readonly timers: number;
 }
@@ -262,6 +264,9 @@ export async function withClock(
         await quiet();
       }
       now = end;
+    },
+    block(milliseconds) {
+      now += milliseconds;
     },
     get timers() {
       return timers.size;
