@@ -246,10 +246,10 @@ export async function hangUp(
   }
 }
 
-/** Closes the stream, unless it is closed. */
-export function close(duplex: ByteDuplex): void {
+/** Closes a stream, or a listener, unless it is closed. */
+export function close(resource: { close(): void }): void {
   try {
-    duplex.close();
+    resource.close();
   } catch {
     // It is.
   }

@@ -200,6 +200,7 @@ class Loop implements Server {
       let limits = this.#options;
       let rest: Uint8Array<ArrayBuffer> | undefined = NOTHING;
       while (rest !== undefined && !this.#isStopping) {
+        peer.state = "waiting";
         const received = await readRequest(duplex, limits, rest);
         if (received === undefined) break;
         peer.state = "busy";
@@ -207,7 +208,6 @@ class Loop implements Server {
         const exchange = new Exchange(duplex, received, peer.conn);
         const response = await this.#answer(await exchange.request());
         rest = await exchange.respond(response, { last: this.#isStopping });
-        peer.state = "waiting";
         const { keepAliveTimeout = 15_000 } = this.#options;
         limits = { ...this.#options, handshakeTimeout: keepAliveTimeout };
       }
@@ -267,7 +267,7 @@ class Loop implements Server {
   async shutdown({ grace = 5000 }: ShutdownOptions = {}): Promise<void> {
     if (!this.#isStopping) {
       this.#isStopping = true;
-      this.#listener.close();
+      close(this.#listener);
       for (const { duplex, state } of this.#peers) {
         if (state === "waiting") close(duplex);
         else if (state !== "busy") state.close(CloseCode.GoingAway);

@@ -769,4 +769,5 @@ Deno.test("closing the listener stops nothing but the loop", async () => {
   assertEquals(await within(ws.receive()), "still there");
   await ws.close();
   await within(server.server.finished);
+  await within(server.server.shutdown());
 });
