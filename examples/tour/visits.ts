@@ -13,6 +13,9 @@ import {
   CloseCode,
   type CloseInfo,
   ConnectionClosedError,
+  HandshakeError,
+  originAllowed,
+  type UpgradeRequest,
   type WebSocketConnection,
 } from "../../mod.ts";
 import type { Handshake, SeenFrame } from "./wiretap.ts";
@@ -28,9 +31,18 @@ const BACKLOG = 256 * 1024;
 const PUSH_INTERVAL = 250;
 const PUSH_STEP = 2;
 
-/** Whether a path is for the tour's own page. */
-export function isPrivate(target: string): boolean {
-  return PATH.test(target);
+/**
+ * Any page may talk to the echo; what the tour shows is for its own page.
+ *
+ * @throws {HandshakeError} With 403.
+ */
+export function checkOrigin({ origin, host, target }: UpgradeRequest): void {
+  if (origin === undefined || !PATH.test(target)) return;
+  if (originAllowed(origin, [], host)) return;
+  throw new HandshakeError("This path is for the tour's own page", {
+    status: 403,
+    kind: "origin",
+  });
 }
 
 /** What a page may ask for. */
@@ -101,6 +113,7 @@ class Visit {
   #ws: WebSocketConnection | undefined;
   #pusher: ReturnType<typeof setInterval> | undefined;
   #missed = 0;
+  #connections = 0;
 
   constructor(inspector: WebSocketConnection) {
     this.#inspector = inspector;
@@ -128,8 +141,10 @@ class Visit {
     // What acceptKey() of handshake.ts does, step by step.
     const text = new TextEncoder().encode(key + GUID);
     const digest = crypto.subtle.digestSync("SHA-1", text);
+    const connection = ++this.#connections;
     this.report({
       type: "handshake",
+      connection,
       request,
       response,
       key,
@@ -142,6 +157,7 @@ class Visit {
     return ({ from, wire, inflated }) => {
       this.report({
         type: "frame",
+        connection,
         from,
         at: performance.now() - begin,
         wire: encodeHex(wire),
@@ -154,7 +170,7 @@ class Visit {
   }
 
   enter(ws: WebSocketConnection): void {
-    this.#ws?.terminate();
+    this.#ws?.close(CloseCode.PolicyViolation, "One connection a page");
     this.#ws = ws;
     this.#push(true);
   }

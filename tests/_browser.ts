@@ -1,0 +1,238 @@
+/** A real browser for tests: headless Chromium, driven by Playwright. */
+import {
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+  chromium,
+  type Page,
+} from "playwright-core";
+import { assertEquals } from "@std/assert";
+
+const root = new URL("../", import.meta.url);
+
+// Nothing but what a test asks for goes over the network.
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--no-proxy-server",
+];
+
+const PATIENCE = 15_000;
+
+/** Where Chromium is, if it is installed; the variable `CHROMIUM` says it first. */
+export const chromiumPath: string | undefined = [
+  Deno.env.get("CHROMIUM") ?? "",
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/usr/bin/google-chrome",
+  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+].find(isFile);
+
+function isFile(path: string): boolean {
+  try {
+    return path !== "" && Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
+/** Registers a test that is given a browser; ignored where there is none. */
+export function browserTest(
+  name: string,
+  run: (browser: TestBrowser, t: Deno.TestContext) => Promise<void>,
+): void {
+  if (chromiumPath === undefined) {
+    Deno.test({
+      name: `${name} (Chromium is not installed)`,
+      ignore: true,
+      fn: () => {},
+    });
+    return;
+  }
+  Deno.test(name, async (t) => {
+    await using browser = await TestBrowser.launch(chromiumPath);
+    await run(browser, t);
+  });
+}
+
+/** A browser with a profile of its own, which goes with it. */
+export class TestBrowser implements AsyncDisposable {
+  readonly #browser: Browser;
+  #context: BrowserContext | undefined;
+
+  private constructor(browser: Browser) {
+    this.#browser = browser;
+  }
+
+  static async launch(executablePath: string): Promise<TestBrowser> {
+    const browser = await chromium.launch({
+      executablePath,
+      headless: true,
+      args: FLAGS,
+      timeout: PATIENCE,
+    });
+    return new TestBrowser(browser);
+  }
+
+  /** Opens a page at an address, in place of the one before, and loads it. */
+  async open(url: string, options?: BrowserContextOptions): Promise<TestPage> {
+    await this.#context?.close();
+    this.#context = await this.#browser.newContext(options);
+    this.#context.setDefaultTimeout(PATIENCE);
+    const page = await TestPage.create(this.#context);
+    await page.page.goto(url);
+    return page;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#browser.close();
+  }
+}
+
+/** A page, and whatever it complains of. */
+export class TestPage {
+  readonly page: Page;
+  /** Errors and warnings on its console, and exceptions that nobody caught. */
+  readonly complaints: string[] = [];
+
+  private constructor(page: Page) {
+    this.page = page;
+    page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type())) {
+        this.complaints.push(`${message.type()}: ${message.text()}`);
+      }
+    });
+    page.on("pageerror", (error) => {
+      this.complaints.push(`uncaught: ${error.message}`);
+    });
+  }
+
+  static async create(context: BrowserContext): Promise<TestPage> {
+    return new TestPage(await context.newPage());
+  }
+
+  /**
+   * Runs a function in the page, no longer than `milliseconds`. It is sent
+   * there as its source text: it sees its argument and the page, nothing else.
+   */
+  async run<Argument, Result>(
+    act: (argument: Argument) => Result | Promise<Result>,
+    argument: Argument,
+    milliseconds = PATIENCE,
+  ): Promise<Result> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const tooLate = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => reject(new Error(`Not done in ${milliseconds} ms: ${act}`)),
+        milliseconds,
+      );
+    });
+    try {
+      // Playwright's types want to know how the argument is serialized.
+      // deno-lint-ignore no-explicit-any
+      const result = this.page.evaluate(act as any, argument);
+      return await Promise.race([result as Promise<Result>, tooLate]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Waits until there is text that matches in an element. */
+  async waitForText(selector: string, text: string | RegExp): Promise<void> {
+    await this.page.locator(selector).filter({ hasText: text }).first()
+      .waitFor();
+  }
+
+  assertNoComplaints(): void {
+    assertEquals(this.complaints, []);
+  }
+}
+
+/** A server of `examples/`, run as the task of that name runs it. */
+export class Program implements AsyncDisposable {
+  /** What it listens at, as it says so itself. */
+  readonly url: string;
+  readonly #process: Deno.ChildProcess;
+  readonly #complaints: Promise<string>;
+  #ended: Promise<{ code: number; complaints: string }> | undefined;
+
+  private constructor(
+    url: string,
+    process: Deno.ChildProcess,
+    complaints: Promise<string>,
+  ) {
+    this.url = url;
+    this.#process = process;
+    this.#complaints = complaints;
+  }
+
+  /** Starts it at a free port, and waits until it listens. */
+  static async start(task: string, ...args: string[]): Promise<Program> {
+    const process = new Deno.Command(Deno.execPath(), {
+      args: [...await argumentsOf(task), "--port", "0", ...args],
+      cwd: root,
+      env: { NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const complaints = new Response(process.stderr).text();
+    const url = await readAddress(process.stdout);
+    if (url !== undefined) return new Program(url, process, complaints);
+    const { code } = await process.status;
+    throw new Error(`${task} ended with ${code}: ${await complaints}`);
+  }
+
+  /** Ends it as Ctrl-C does; what it has complained of, and its exit code. */
+  stop(): Promise<{ code: number; complaints: string }> {
+    return this.#ended ??= this.#end();
+  }
+
+  async #end(): Promise<{ code: number; complaints: string }> {
+    const kill = (signal: Deno.Signal): void => {
+      try {
+        this.#process.kill(signal);
+      } catch {
+        // It has ended already; its exit code says how.
+      }
+    };
+    kill("SIGINT");
+    const timer = setTimeout(() => kill("SIGKILL"), PATIENCE);
+    const { code } = await this.#process.status;
+    clearTimeout(timer);
+    return { code, complaints: await this.#complaints };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    assertEquals(await this.stop(), { code: 0, complaints: "" });
+  }
+}
+
+/** What a task gives to Deno, so that its permissions are tested too. */
+async function argumentsOf(task: string): Promise<string[]> {
+  const config = Deno.env.get("DENO_TASK_CONFIG") || "deno.json";
+  const { tasks } = JSON.parse(
+    await Deno.readTextFile(new URL("deno.json", root)),
+  );
+  const [, args = ""] = /&& deno (run .*)$/.exec(tasks[task].command) ?? [];
+  return args.replace("$DENO_TASK_CONFIG", config).split(" ");
+}
+
+/** Reads what a server prints, up to where it says what it listens at. */
+async function readAddress(
+  output: ReadableStream<Uint8Array>,
+): Promise<string | undefined> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const part of output) {
+    text += decoder.decode(part, { stream: true });
+    const [, url] = /^Listening on (\S+)$/m.exec(text) ?? [];
+    if (url !== undefined) return url;
+  }
+  return undefined;
+}
