@@ -7,7 +7,8 @@ import {
 } from "./_handshake_error.ts";
 import { isToken } from "./_http_grammar.ts";
 import { lookupFields } from "./_http_head.ts";
-import { acceptKey, generateKey, toBase64 } from "./_key.ts";
+import { toBase64 } from "./_base64.ts";
+import { acceptKey, generateKey } from "./_key.ts";
 import {
   checkUpgradeFields,
   extensionLine,

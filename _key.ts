@@ -1,4 +1,4 @@
-import { encodeBase64 } from "@std/encoding/base64";
+import { toBase64 } from "./_base64.ts";
 import { encodeLatin1 } from "./_field_lines.ts";
 import { sha1 } from "./_sha1.ts";
 
@@ -7,13 +7,6 @@ const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /** 16 bytes in base64: the last digit has four bits to spare, which are 0. */
 export const KEY = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
-
-// Node 20 lacks ArrayBuffer.prototype.transfer, which @std/encoding needs.
-/** Base64 with padding (RFC 4648 §4). */
-export const toBase64: (bytes: Uint8Array) => string =
-  "transfer" in ArrayBuffer.prototype
-    ? encodeBase64
-    : (bytes) => btoa(String.fromCharCode(...bytes));
 
 // A key is 24 characters; encoding it in front of the GUID saves an allocation.
 const keyAndGuid = encodeLatin1(" ".repeat(24) + GUID);
