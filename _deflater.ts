@@ -150,12 +150,18 @@ export class NodeDeflater implements Deflater {
   constructor(zlib: NodeZlib, settings: DeflateSettings) {
     const { level = NODE_LEVEL, memLevel, windowBits } = settings;
     this.windowBits = windowBits;
-    this.#stream = zlib.createDeflateRaw!({
+    const stream = zlib.createDeflateRaw!({
       level,
       memLevel,
       windowBits,
       chunkSize: 64, // the stream's own buffer, which is not used
     }) as NodeStream;
+    for (const method of ["writeSync", "reset", "close"] as const) {
+      if (typeof stream._handle?.[method] !== "function") {
+        throw new TypeError(`The streams of node:zlib have no ${method}()`);
+      }
+    }
+    this.#stream = stream;
     abandoned.register(this, this.#stream._handle, this);
   }
 

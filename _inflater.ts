@@ -30,6 +30,12 @@ const NOTHING = new Uint8Array(0);
 // (zlib's manual, inflate(), Z_BLOCK).
 const BETWEEN_BLOCKS = 128;
 
+// A last block costs as much time as 50 bytes of others do, and can be 2 bytes
+// long: a message that is made of nothing else would take 3 s for each MiB. So
+// many are let through, and one more for each so many bytes.
+const FINAL_BLOCKS = 16;
+const BYTES_PER_FINAL_BLOCK = 64;
+
 // Where everything is inflated to before it is copied, so that a message of 20
 // bytes takes 20 bytes. What is in it is used before anything else can run.
 let workspace: Uint8Array<ArrayBuffer> | undefined;
@@ -49,6 +55,9 @@ export class Inflater {
   readonly #stream = new ZStream();
   // Whether the next byte is the first of a block, and nothing waits for it.
   #isFresh = true;
+  // Of the message so far.
+  #length = 0;
+  #finalBlocks = 0;
 
   /** @param windowBits 8 to 15. */
   constructor(windowBits: number) {
@@ -63,7 +72,13 @@ export class Inflater {
     for (const part of history) {
       zlibInflateSetDictionary(this.#stream, part);
     }
+    this.#begin();
+  }
+
+  #begin(): void {
     this.#isFresh = true;
+    this.#length = 0;
+    this.#finalBlocks = 0;
   }
 
   /**
@@ -71,7 +86,7 @@ export class Inflater {
    *
    * @param output Takes what comes out, in pieces of at most
    * {@linkcode PIECE_SIZE} that it may keep; what it throws is passed on.
-   * @throws {ProtocolError} If the data is malformed.
+   * @throws {ProtocolError} If the data is malformed, or made to take time.
    */
   push(
     data: Uint8Array,
@@ -95,6 +110,7 @@ export class Inflater {
         if (status === Z_STREAM_END) {
           // BFINAL ends a stream of blocks, but neither the message nor the
           // window: §7.2.3.4. What is left begins on a byte of its own.
+          this.#countFinalBlock(this.#length + stream.next_in);
           zlibInflateResetKeep(stream);
           this.#isFresh = stream.avail_in === 0;
         } else if (status !== Z_OK && status !== Z_BUF_ERROR) {
@@ -105,7 +121,17 @@ export class Inflater {
       } while (!this.#isFresh);
     } finally {
       stream.input = NOTHING;
+      this.#length += data.length;
     }
+  }
+
+  #countFinalBlock(length: number): void {
+    const most = FINAL_BLOCKS + length / BYTES_PER_FINAL_BLOCK;
+    if (++this.#finalBlocks <= most) return;
+    throw new ProtocolError(
+      `Too many last blocks in a compressed message (${this.#finalBlocks})`,
+      { closeCode: CloseCode.PolicyViolation, kind: "extension" },
+    );
   }
 
   /**
@@ -117,12 +143,13 @@ export class Inflater {
   finish(output: (piece: Uint8Array<ArrayBuffer>) => void): void {
     // Strictly, a message ends in the 3 bits of a block whose rest is the tail;
     // but nothing is missing from one that is empty, or ends with BFINAL.
-    if (this.#isFresh) return;
-    this.push(TAIL, output);
-    if (!this.#isFresh && this.#stream.data_type !== BETWEEN_BLOCKS) {
-      throw malformed("it ends within a block");
+    if (!this.#isFresh) {
+      this.push(TAIL, output);
+      if (!this.#isFresh && this.#stream.data_type !== BETWEEN_BLOCKS) {
+        throw malformed("it ends within a block");
+      }
     }
-    this.#isFresh = true;
+    this.#begin();
   }
 }
 

@@ -179,11 +179,28 @@ Deno.test("BFINAL in a block without compression, ended by the tail", () => {
   assertEquals(decodeAll(receiver, HELLO), utf8("Hello"));
 });
 
-Deno.test("a great many last blocks are still only one message", () => {
+Deno.test("some last blocks more than needed are let through", () => {
   const receiver = session();
-  const empty = hex`03 00`;
-  const many = concat(...Array.from({ length: 5000 }, () => empty));
-  assertEquals(decodeAll(receiver, many, HELLO), utf8("Hello"));
+  const empty = concat(...Array.from({ length: 15 }, () => hex`03 00`));
+  for (let round = 0; round < 3; round++) {
+    assertEquals(decodeAll(receiver, empty, HELLO), utf8("Hello"));
+  }
+  const long = concat(
+    ...Array.from({ length: 100 }, () => deflate(noise(100), { final: true })),
+  );
+  assertEquals(decodeAll(receiver, long).length, 10_000);
+});
+
+Deno.test("a message made of last blocks, to take time, fails with 1008", () => {
+  const empty = Uint8Array.from({ length: 1 << 20 }, (_, i) => i % 2 ? 0 : 3);
+  const some = empty.subarray(0, 60);
+  for (const parts of [[empty], cut(empty, 30), eachByte(some)]) {
+    assertFault(() => decodeAll(session(), ...parts), {
+      kind: "extension",
+      closeCode: 1008,
+      naming: "last blocks in a compressed message (17)",
+    });
+  }
 });
 
 // --- What is malformed ---------------------------------------------------
