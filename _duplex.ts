@@ -58,11 +58,23 @@ export interface RemoteAddress {
 /** What a connection can run on. */
 export type Duplex = ByteDuplex | StreamDuplex;
 
+// Who has read a request off a pair of streams goes on with the same reader.
+const known = new WeakMap<StreamDuplex, ByteDuplex>();
+
 /** Gives a pair of streams the shape of {@linkcode ByteDuplex}. */
 export function toByteDuplex(duplex: Duplex): ByteDuplex {
   if ("read" in duplex && "write" in duplex) return duplex;
-  return new StreamByteDuplex(duplex);
+  let bytes = known.get(duplex);
+  if (bytes === undefined) {
+    bytes = new StreamByteDuplex(duplex);
+    known.set(duplex, bytes);
+  }
+  return bytes;
 }
+
+// How much is written at once, in bytes: that a peer reads shows in what it has
+// taken, and a copy is made of no more.
+const LARGEST_WRITE = 65536;
 
 class StreamByteDuplex implements ByteDuplex {
   readonly #duplex: StreamDuplex;
@@ -98,8 +110,9 @@ class StreamByteDuplex implements ByteDuplex {
 
   async write(bytes: Uint8Array): Promise<number> {
     // The stream may keep what it is given, and our memory is used again.
-    await this.#writer.write(bytes.slice());
-    return bytes.length;
+    const part = bytes.slice(0, LARGEST_WRITE);
+    await this.#writer.write(part);
+    return part.length;
   }
 
   async closeWrite(): Promise<void> {

@@ -97,41 +97,40 @@ export interface OpeningLimits {
  * @throws {HandshakeError} If it takes too long.
  * @throws {unknown} The signal's reason, and what `act` throws.
  */
-export async function withinLimits<T>(
+export function withinLimits<T>(
   duplex: ByteDuplex,
   { timeout, timeoutStatus, signal }: OpeningLimits,
   act: () => Promise<T>,
 ): Promise<T> {
-  const failures: unknown[] = [];
-  const giveUp = (reason: unknown): void => {
-    failures.push(reason);
-    close(duplex);
-  };
-  const onAbort = (): void => giveUp(signal!.reason);
-  if (signal?.aborted) onAbort();
-  else signal?.addEventListener("abort", onAbort);
-  const onDeadline = (): void =>
-    giveUp(
-      new HandshakeError(`The handshake took more than ${timeout} ms`, {
-        status: timeoutStatus,
-        kind: "timeout",
-      }),
+  return new Promise((resolve, reject) => {
+    // Not even what never settles is waited for; the reason comes first, that
+    // the transport is closed is what follows from it.
+    const giveUp = (reason: unknown): void => {
+      settle();
+      reject(reason);
+      close(duplex);
+    };
+    const onAbort = (): void => giveUp(signal!.reason);
+    const onDeadline = (): void =>
+      giveUp(
+        new HandshakeError(`The handshake took more than ${timeout} ms`, {
+          status: timeoutStatus,
+          kind: "timeout",
+        }),
+      );
+    let deadline: Deadline | undefined;
+    const settle = (): void => {
+      deadline?.cancel();
+      signal?.removeEventListener("abort", onAbort);
+    };
+    if (signal?.aborted) return onAbort();
+    signal?.addEventListener("abort", onAbort);
+    if (timeout > 0) deadline = new Deadline(timeout, { onDeadline });
+    act().then(
+      (result) => (settle(), resolve(result)),
+      (error) => (settle(), reject(error)),
     );
-  const deadline = timeout === 0
-    ? undefined
-    : new Deadline(timeout, { onDeadline });
-  try {
-    if (failures.length > 0) throw failures[0];
-    const result = await act();
-    if (failures.length > 0) throw failures[0];
-    return result;
-  } catch (error) {
-    // The reason first; that the transport is closed is what follows from it.
-    throw failures.length > 0 ? failures[0] : error;
-  } finally {
-    deadline?.cancel();
-    signal?.removeEventListener("abort", onAbort);
-  }
+  });
 }
 
 /** Closes the transport, if it is not closed already. */

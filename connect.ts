@@ -20,6 +20,7 @@ import {
   type Duplex,
   WebSocketConnection,
 } from "./connection.ts";
+import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
 import { close, readHead, withinLimits, writeAll } from "./_opening.ts";
 
@@ -220,14 +221,16 @@ async function dialWithin(
   const giveUp = new AbortController();
   const onAbort = (): void => giveUp.abort(options.signal!.reason);
   options.signal?.addEventListener("abort", onAbort);
-  const timer = timeout === 0 ? undefined : setTimeout(() => {
+  const onDeadline = (): void =>
     giveUp.abort(
       new HandshakeError(`The handshake took more than ${timeout} ms`, {
         status: 0,
         kind: "timeout",
       }),
     );
-  }, timeout);
+  const deadline = timeout === 0
+    ? undefined
+    : new Deadline(timeout, { onDeadline });
   const target = { hostname, port, secure, signal: giveUp.signal };
   const dial = options.dial ?? ((target) => dialDeno(target, options.caCerts));
   const dialling = (async () => toByteDuplex(await dial(target)))();
@@ -240,13 +243,13 @@ async function dialWithin(
       });
     });
   } finally {
-    clearTimeout(timer);
+    deadline?.cancel();
     options.signal?.removeEventListener("abort", onAbort);
   }
 }
 
 async function dialDeno(
-  { hostname, port, secure }: DialTarget,
+  { hostname, port, secure, signal }: DialTarget,
   caCerts: string[] = [],
 ): Promise<Duplex> {
   if (typeof Deno === "undefined") {
@@ -256,5 +259,5 @@ async function dialDeno(
   }
   return secure
     ? await Deno.connectTls({ hostname, port, caCerts })
-    : await Deno.connect({ hostname, port });
+    : await Deno.connect({ hostname, port, ...(signal && { signal }) });
 }

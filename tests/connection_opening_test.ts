@@ -1,0 +1,537 @@
+/** accept() and connect() over a stream in memory: what ends an opening. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+} from "@std/assert";
+import { accept, readRequest } from "../accept.ts";
+import { connect, type ConnectOptions } from "../connect.ts";
+import type { Duplex } from "../connection.ts";
+import { acceptKey, HandshakeError } from "../handshake.ts";
+import { concat, utf8 } from "./_bytes.ts";
+import {
+  bounded,
+  collect,
+  isPending,
+  Peer,
+  quiet,
+  rejection,
+  withClock,
+  withoutUnhandled,
+} from "./_connection.ts";
+import { duplexPair, type MemoryDuplex, toStreams } from "./_duplex_pair.ts";
+import { close, text, wire } from "./_protocol.ts";
+
+const REQUEST = `GET /chat?room=1 HTTP/1.1
+Host: example.com
+Upgrade: websocket
+Connection: Upgrade
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+Sec-WebSocket-Version: 13
+X-Mine: yes
+
+`.replaceAll("\n", "\r\n");
+
+async function write(duplex: MemoryDuplex, bytes: Uint8Array): Promise<void> {
+  let rest = bytes;
+  while (rest.length > 0) rest = rest.subarray(await duplex.write(rest));
+}
+
+/** Reads up to the end of a head; what is behind it is lost. */
+async function readHead(duplex: MemoryDuplex): Promise<string> {
+  let head = "";
+  while (!head.includes("\r\n\r\n")) {
+    const into = new Uint8Array(1);
+    if (await duplex.read(into) === null) break;
+    head += String.fromCharCode(into[0]!);
+  }
+  return head;
+}
+
+/** A client whose dialling ends at a server that answers by hand. */
+function dialled(options: ConnectOptions = {}) {
+  const [near, far] = duplexPair();
+  const connecting = connect("ws://example.com/chat", {
+    heartbeatInterval: 0,
+    dial: () => near,
+    ...options,
+  });
+  connecting.catch(() => {});
+  return { connecting, near, far };
+}
+
+async function answer(
+  far: MemoryDuplex,
+  behind: Uint8Array = new Uint8Array(0),
+): Promise<void> {
+  const head = await readHead(far);
+  const key = /sec-websocket-key: (.*)\r\n/i.exec(head)![1]!;
+  const response = [
+    "HTTP/1.1 101 Switching Protocols",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    `Sec-WebSocket-Accept: ${acceptKey(key)}`,
+    "\r\n",
+  ].join("\r\n");
+  await write(far, concat(utf8(response), behind));
+}
+
+// Both sides
+
+Deno.test(
+  "accept() and connect() meet, over bytes or over web streams",
+  bounded(async () => {
+    for (const wrap of [(it: MemoryDuplex): Duplex => it, toStreams]) {
+      for (const capacity of [100, 65536]) {
+        const [near, far] = duplexPair({ capacity });
+        const [server, client] = await Promise.all([
+          accept(wrap(near), { heartbeatInterval: 0, protocols: ["b", "a"] }),
+          connect("ws://user:password@example.com/chat?room=1", {
+            heartbeatInterval: 0,
+            dial: (target) => {
+              assertEquals(
+                [target.hostname, target.port, target.secure],
+                ["example.com", 80, false],
+              );
+              return Promise.resolve(wrap(far));
+            },
+            protocols: ["a", "b"],
+            headers: { "x-mine": "yes" },
+          }),
+        ]);
+        assertEquals([server.role, client.role], ["server", "client"]);
+        assertEquals([server.protocol, client.protocol], ["a", "a"]);
+        assertEquals(server.request?.target, "/chat?room=1");
+        assertEquals(server.request?.headers.get("x-mine"), "yes");
+        assertEquals(
+          server.remoteAddress?.transport,
+          wrap === toStreams ? "stream" : "memory",
+        );
+        const echo = server.forEach((message) => server.send(message));
+        for (const length of [0, 1, 125, 126, 65535, 65536, 200_000]) {
+          const data = new Uint8Array(length).fill(length);
+          const [back] = await Promise.all([
+            client.receive(),
+            client.send(data),
+          ]);
+          assertEquals(back, data);
+        }
+        await client.close(1000);
+        await echo;
+        assertEquals((await server.closed).wasClean, true);
+      }
+    }
+  }),
+);
+
+Deno.test(
+  "readRequest() and then accept(), on web streams too",
+  bounded(async () => {
+    for (const wrap of [(it: MemoryDuplex): Duplex => it, toStreams]) {
+      const [near, far] = duplexPair();
+      const duplex = wrap(near);
+      await write(far, concat(utf8(REQUEST), wire("server", text("early"))));
+      const received = (await readRequest(duplex))!;
+      assertEquals(received.head.target, "/chat?room=1");
+      const ws = await accept(duplex, { received, heartbeatInterval: 0 });
+      assert((await readHead(far)).startsWith("HTTP/1.1 101 "));
+      assertEquals(await ws.receive(), "early");
+      ws.terminate();
+    }
+  }),
+);
+
+// accept()
+
+Deno.test(
+  "accept(): frames that come with the request, byte by byte or at once",
+  bounded(async () => {
+    const bytes = concat(
+      utf8(REQUEST),
+      wire("server", text("early"), text("bird"), close(1000)),
+    );
+    for (const segment of [() => 1, () => 1e6]) {
+      const [near, far] = duplexPair({ segment });
+      const accepting = accept(near, { heartbeatInterval: 0 });
+      await write(far, bytes);
+      const ws = await accepting;
+      assertEquals(await collect(ws), ["early", "bird"]);
+      await readHead(far);
+      await new Peer(far, "server").expect(close(1000));
+      far.close();
+      await ws.closed;
+    }
+  }),
+);
+
+Deno.test(
+  "accept(): a stream that ends before, within or right behind the head",
+  bounded(async () => {
+    for (const length of [0, 1, 100, REQUEST.length - 1]) {
+      const [near, far] = duplexPair();
+      const accepting = accept(near);
+      await write(far, utf8(REQUEST).subarray(0, length));
+      far.close();
+      const error = await rejection(accepting);
+      assertInstanceOf(error, HandshakeError);
+      assertEquals(error.kind, "closed");
+      await quiet();
+      assert(near.isClosed);
+    }
+    const [near, far] = duplexPair();
+    const accepting = accept(near, { heartbeatInterval: 0 });
+    await write(far, utf8(REQUEST));
+    await far.closeWrite!();
+    assertEquals((await (await accepting).closed).code, 1006);
+  }),
+);
+
+Deno.test(
+  "accept(): what is refused is answered, and the stream closed behind it",
+  bounded(async () => {
+    const [near, far] = duplexPair();
+    const accepting = accept(near);
+    await write(far, utf8(REQUEST.replace("13", "12")));
+    assertInstanceOf(await rejection(accepting), HandshakeError);
+    assert((await readHead(far)).startsWith("HTTP/1.1 426 "));
+    assert(!near.isClosed, "the answer could be lost");
+    far.close();
+    await quiet();
+    assert(near.isClosed);
+  }),
+);
+
+Deno.test(
+  "accept(): onRequest refuses with its own error, or 500 for others",
+  bounded(async () => {
+    for (
+      const [error, status] of [
+        [new HandshakeError("No", { status: 401 }), 401],
+        [new TypeError("A bug"), 500],
+      ] as const
+    ) {
+      const [near, far] = duplexPair();
+      const accepting = accept(near, {
+        onRequest: () => Promise.reject(error),
+      });
+      await write(far, utf8(REQUEST));
+      assertEquals(await rejection(accepting), error);
+      const head = await readHead(far);
+      assert(head.startsWith(`HTTP/1.1 ${status} `), head);
+      assert(!head.includes("A bug"));
+      far.close();
+      await quiet();
+    }
+  }),
+);
+
+Deno.test(
+  "accept(): a head that does not come, or an answer to it, takes too long",
+  bounded(() =>
+    withClock(async (clock) => {
+      const { promise: never } = Promise.withResolvers<never>();
+      for (const sent of ["", REQUEST.slice(0, 50), REQUEST]) {
+        const [near, far] = duplexPair();
+        const accepting = accept(near, {
+          handshakeTimeout: 4000,
+          onRequest: () => never,
+        });
+        accepting.catch(() => {});
+        await write(far, utf8(sent));
+        await clock.advance(3999);
+        assert(await isPending(accepting));
+        await clock.advance(300);
+        assert(!await isPending(accepting), sent);
+        const error = await rejection(accepting);
+        assertInstanceOf(error, HandshakeError);
+        assertEquals(error.kind, "timeout");
+        assert(near.isClosed);
+        await clock.advance(3000);
+      }
+    })
+  ),
+);
+
+Deno.test(
+  "accept(): a client that does not read the answer takes too long",
+  bounded(() =>
+    withClock(async (clock) => {
+      for (const request of [REQUEST, REQUEST.replace("13", "12")]) {
+        const [near, far] = duplexPair();
+        near.stall();
+        const accepting = accept(near, { handshakeTimeout: 4000 });
+        accepting.catch(() => {});
+        await write(far, utf8(request));
+        await clock.advance(4300);
+        assert(near.isClosed);
+        assertInstanceOf(await rejection(accepting), HandshakeError);
+        await clock.advance(3000);
+      }
+    })
+  ),
+);
+
+Deno.test(
+  "accept(): a signal gives up, at any time",
+  bounded(async () => {
+    const { promise: never } = Promise.withResolvers<never>();
+    for (const sent of [undefined, "", REQUEST.slice(0, 50), REQUEST]) {
+      const [near, far] = duplexPair();
+      const aborting = new AbortController();
+      const mine = new Error("mine");
+      if (sent === undefined) aborting.abort(mine);
+      const accepting = accept(near, {
+        signal: aborting.signal,
+        onRequest: () => never,
+      });
+      accepting.catch(() => {});
+      if (sent !== undefined) {
+        await write(far, utf8(sent));
+        await quiet();
+        aborting.abort(mine);
+      }
+      assert(!await isPending(accepting), sent ?? "aborted before");
+      assertEquals(await rejection(accepting), mine);
+      assert(near.isClosed);
+    }
+  }),
+);
+
+Deno.test(
+  "accept(): the signal has no say once hands are shaken",
+  bounded(async () => {
+    const [near, far] = duplexPair();
+    const aborting = new AbortController();
+    await write(far, utf8(REQUEST));
+    const ws = await accept(near, {
+      signal: aborting.signal,
+      heartbeatInterval: 0,
+    });
+    aborting.abort();
+    await quiet();
+    assert(ws.isOpen && !near.isClosed);
+    ws.terminate();
+  }),
+);
+
+// connect()
+
+Deno.test(
+  "connect(): frames that come with the response",
+  bounded(async () => {
+    const { connecting, far } = dialled();
+    await answer(far, wire("client", text("early"), close(1001)));
+    const ws = await connecting;
+    assertEquals(await collect(ws), ["early"]);
+    far.close();
+    await ws.closed;
+  }),
+);
+
+Deno.test(
+  "connect(): a refusal, nonsense, an early end",
+  bounded(async () => {
+    for (
+      const [response, kind] of [
+        ["HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "refused"],
+        ["HTTP/1.1 101 Switching Protocols\r\n\r\n", undefined],
+        ["SSH-2.0-OpenSSH_9.2p1\r\n", undefined],
+        ["HTTP/1.1 101 Switch", "closed"],
+        ["", "closed"],
+      ] as const
+    ) {
+      const { connecting, near, far } = dialled();
+      await readHead(far);
+      await write(far, utf8(response));
+      far.close();
+      const error = await rejection(connecting);
+      assertInstanceOf(error, HandshakeError);
+      if (kind !== undefined && kind !== "refused") {
+        assertEquals(error.kind, kind);
+      }
+      assert(near.isClosed);
+    }
+  }),
+);
+
+Deno.test(
+  "connect(): what dialling throws, and what comes of it too late",
+  bounded(async () => {
+    const failure = new Error("No route");
+    for (
+      const dial of [
+        () => {
+          throw failure;
+        },
+        () => Promise.reject(failure),
+      ]
+    ) assertEquals(await rejection(dialled({ dial }).connecting), failure);
+
+    const { promise, resolve } = Promise.withResolvers<Duplex>();
+    const aborting = new AbortController();
+    let given: AbortSignal | undefined;
+    const { connecting, near } = dialled({
+      dial: ({ signal }) => {
+        given = signal;
+        return promise;
+      },
+      signal: aborting.signal,
+    });
+    await quiet();
+    const mine = new Error("mine");
+    aborting.abort(mine);
+    assertEquals(await rejection(connecting), mine);
+    assertEquals(given?.reason, mine);
+    resolve(near);
+    await quiet();
+    assert(near.isClosed, "what was dialled is left open");
+  }),
+);
+
+Deno.test(
+  "connect(): dialling and the response together take too long",
+  bounded(() =>
+    withClock(async (clock) => {
+      const { promise: never, resolve } = Promise.withResolvers<Duplex>();
+      const first = dialled({ dial: () => never, handshakeTimeout: 4000 });
+      await clock.advance(3999);
+      assert(await isPending(first.connecting));
+      await clock.advance(300);
+      const error = await rejection(first.connecting);
+      assertInstanceOf(error, HandshakeError);
+      assertEquals(error.kind, "timeout");
+      resolve(first.near);
+      await quiet();
+      assert(first.near.isClosed);
+
+      const second = dialled({
+        dial: () =>
+          new Promise((resolve) =>
+            setTimeout(() => resolve(second.near), 3000)
+          ),
+        handshakeTimeout: 4000,
+      });
+      await clock.advance(3001);
+      assert(await isPending(second.connecting));
+      await clock.advance(1300);
+      assert(!await isPending(second.connecting));
+      assertInstanceOf(await rejection(second.connecting), HandshakeError);
+      assert(second.near.isClosed);
+    })
+  ),
+);
+
+Deno.test(
+  "connect(): a time without end is without end",
+  bounded(() =>
+    withClock(async (clock) => {
+      for (const handshakeTimeout of [0, Infinity, 2 ** 31]) {
+        const { connecting, far } = dialled({ handshakeTimeout });
+        await clock.advance(1e6);
+        assert(await isPending(connecting));
+        await answer(far);
+        (await connecting).terminate();
+      }
+    })
+  ),
+);
+
+Deno.test(
+  "connect(): a signal gives up, at any time, and has no say afterwards",
+  bounded(async () => {
+    const mine = new Error("mine");
+    const early = dialled({ signal: AbortSignal.abort(mine) });
+    assertEquals(await rejection(early.connecting), mine);
+
+    const aborting = new AbortController();
+    const { connecting, near, far } = dialled({ signal: aborting.signal });
+    await readHead(far);
+    aborting.abort(mine);
+    assertEquals(await rejection(connecting), mine);
+    assert(near.isClosed);
+
+    const later = new AbortController();
+    const good = dialled({ signal: later.signal });
+    await answer(good.far);
+    const ws = await good.connecting;
+    later.abort();
+    await quiet();
+    assert(ws.isOpen);
+    ws.terminate();
+  }),
+);
+
+Deno.test(
+  "signals that outlive a handshake, or a call, are not listened to",
+  bounded(async () => {
+    const aborting = new AbortController();
+    const { signal } = aborting;
+    const listeners = new Set<unknown>();
+    const { addEventListener, removeEventListener } = signal;
+    signal.addEventListener = (type: string, listener: never) => {
+      listeners.add(listener);
+      addEventListener.call(signal, type, listener);
+    };
+    signal.removeEventListener = (type: string, listener: never) => {
+      listeners.delete(listener);
+      removeEventListener.call(signal, type, listener);
+    };
+    const [near, far] = duplexPair();
+    const heartbeatInterval = 0;
+    const [server, client] = await Promise.all([
+      accept(near, { signal, heartbeatInterval }),
+      connect("ws://a/", { signal, heartbeatInterval, dial: () => far }),
+    ]);
+    const echo = server.forEach((message) => server.send(message, { signal }));
+    for (let i = 0; i < 10; i++) {
+      await client.send(new Uint8Array(300_000), { signal });
+      await client.receive({ signal });
+      await client.sendStream(["a", "b"], { signal });
+      const stream = (await client.receiveStream({ signal }))!;
+      await Array.fromAsync(stream.readable);
+      await client.ping({ signal });
+      const behind = client.sendStream(["c"], { signal });
+      await client.send("d", { signal });
+      await behind;
+      await client.receive({ signal });
+      await client.receive({ signal });
+    }
+    assertEquals(listeners.size, 0);
+    await client.close();
+    await echo;
+  }),
+);
+
+Deno.test(
+  "nothing that fails while opening is an unhandled rejection",
+  bounded(() =>
+    withoutUnhandled(async () => {
+      const [near, far] = duplexPair();
+      const aborting = new AbortController();
+      const slow = Promise.withResolvers<void>();
+      const accepting = accept(near, {
+        signal: aborting.signal,
+        onRequest: () => slow.promise,
+      });
+      await write(far, utf8(REQUEST));
+      await quiet();
+      aborting.abort();
+      await assertRejects(() => accepting);
+      slow.reject(new Error("too late"));
+      await quiet();
+      const again = duplexPair();
+      const late = Promise.withResolvers<void>();
+      const aborted = new AbortController();
+      const second = accept(again[0], {
+        signal: aborted.signal,
+        onRequest: () => late.promise,
+      });
+      await write(again[1], utf8(REQUEST));
+      await quiet();
+      aborted.abort();
+      await assertRejects(() => second);
+      late.resolve();
+    })
+  ),
+);
