@@ -1,0 +1,175 @@
+/**
+ * All rooms, and the page that shows them.
+ *
+ * @module
+ */
+
+import { encodeBase64 } from "@std/encoding/base64";
+import { HandshakeError, Hub, type WebSocketConnection } from "../../mod.ts";
+import type { ServeOptions } from "../serve.ts";
+import { readRoomName } from "./comment.ts";
+import { Room } from "./room.ts";
+
+const PAGE = new URL("index.html", import.meta.url);
+/** How many rooms there may be in a process. */
+const MAX_ROOMS = 1000;
+/** For how long a room is kept that nobody is in, in milliseconds. */
+const KEEP_EMPTY = 600_000;
+/** How often a process tells the others that it is still there. */
+const BEAT_INTERVAL = 4000;
+
+/** Options of {@linkcode Danmaku}. */
+export interface DanmakuOptions {
+  /**
+   * Where comments are published. It is closed with the rest.
+   *
+   * @default {new Hub()}
+   */
+  hub?: Hub;
+  /**
+   * How many comments a second each viewer may make.
+   *
+   * @default {2}
+   */
+  rate?: number;
+  /**
+   * What this process is called, where there are several.
+   *
+   * @default {undefined}
+   */
+  server?: string | undefined;
+}
+
+/** Comments that fly over a picture, in rooms. */
+export class Danmaku {
+  readonly hub: Hub;
+  readonly #page: (request: Request) => Response;
+  readonly #options: DanmakuOptions;
+  readonly #rooms = new Map<string, Room>();
+  readonly #timer: ReturnType<typeof setInterval>;
+
+  private constructor(
+    page: (request: Request) => Response,
+    options: DanmakuOptions,
+  ) {
+    this.#page = page;
+    this.#options = options;
+    this.hub = options.hub ?? new Hub();
+    this.#timer = setInterval(() => this.#beat(), BEAT_INTERVAL);
+  }
+
+  /** Reads the page, and opens. */
+  static async open(options: DanmakuOptions = {}): Promise<Danmaku> {
+    return new Danmaku(await readPage(), options);
+  }
+
+  /** What to hand to `serve()`. */
+  get serveOptions(): ServeOptions {
+    return {
+      // More than any comment needs.
+      maxMessageSize: 4096,
+      handler: this.#page,
+      onRequest: ({ target }) => this.#check(target),
+      onConnection: (ws) => this.#welcome(ws),
+    };
+  }
+
+  /** Whether there is such a room, or room for it. */
+  #check(target: string): void {
+    const name = readRoomName(target);
+    if (name === undefined) {
+      throw new HandshakeError(
+        `Rooms are at /rooms/NAME (${JSON.stringify(target)})`,
+        { status: 404 },
+      );
+    }
+    if (this.#rooms.has(name) || this.#rooms.size < MAX_ROOMS) return;
+    for (const room of this.#rooms.values()) {
+      if (room.emptySince !== undefined) return;
+    }
+    throw new HandshakeError("There are as many rooms as there may be", {
+      status: 503,
+      headers: { "Retry-After": "60" },
+    });
+  }
+
+  async #welcome(ws: WebSocketConnection): Promise<void> {
+    const name = readRoomName(ws.request!.target)!;
+    let room = this.#rooms.get(name);
+    if (room === undefined) {
+      if (this.#rooms.size >= MAX_ROOMS) this.#makeRoom();
+      room = new Room(name, this.hub, {
+        rate: this.#options.rate ?? 2,
+        server: this.#options.server,
+      });
+      this.#rooms.set(name, room);
+    }
+    await room.welcome(ws);
+  }
+
+  /** Gives up the room that has been empty for longest. */
+  #makeRoom(): void {
+    const [longest] = Array.from(this.#rooms.values())
+      .filter((room) => room.emptySince !== undefined)
+      .sort((a, b) => a.emptySince! - b.emptySince!);
+    if (longest === undefined) return;
+    longest.close();
+    this.#rooms.delete(longest.name);
+  }
+
+  #beat(now = performance.now()): void {
+    for (const [name, room] of this.#rooms) {
+      if (now - (room.emptySince ?? now) > KEEP_EMPTY) {
+        room.close();
+        this.#rooms.delete(name);
+      } else room.beat(now);
+    }
+  }
+
+  /** Ends all that the rooms do; viewers are the server's to send away. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    for (const room of this.#rooms.values()) room.close();
+    this.#rooms.clear();
+    await this.hub.close();
+  }
+}
+
+/** Reads the page once, and returns what answers requests for it. */
+async function readPage(): Promise<(request: Request) => Response> {
+  const page = await Deno.readTextFile(PAGE);
+  const headers = {
+    "cache-control": "no-cache",
+    "content-security-policy": [
+      "default-src 'none'",
+      `script-src ${await hashOf(page, "script")}`,
+      `style-src ${await hashOf(page, "style")}`,
+      "connect-src 'self'",
+      "img-src data:",
+      "base-uri 'none'",
+      "form-action 'none'",
+      "frame-ancestors 'none'",
+    ].join("; "),
+    "content-type": "text/html; charset=utf-8",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+  };
+  return (request) => {
+    if (new URL(request.url).pathname !== "/") {
+      return new Response("Not found\n", { status: 404 });
+    }
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      const allow = { allow: "GET, HEAD" };
+      return new Response("Only GET\n", { status: 405, headers: allow });
+    }
+    return new Response(page, { headers });
+  };
+}
+
+/** The hash of an element's text, as a Content-Security-Policy names it. */
+async function hashOf(page: string, element: string): Promise<string> {
+  const text = new RegExp(`<${element}[^>]*>([^]*?)</${element}>`).exec(page);
+  const bytes = new TextEncoder().encode(text?.[1] ?? "");
+  const digest = await crypto.subtle.digest("SHA-256", bytes);
+  return `'sha256-${encodeBase64(digest)}'`;
+}

@@ -1,0 +1,23 @@
+/**
+ * The flags that danmaku has, in one process or in many.
+ *
+ * @module
+ */
+
+import type { Flags } from "../_command_line.ts";
+
+/** What viewers may do. */
+export const DANMAKU_FLAGS = {
+  rate: {
+    type: "number",
+    default: 2,
+    min: 1,
+    help: "how many comments a second each viewer may make",
+  },
+  "max-connections": {
+    type: "number",
+    default: 10_000,
+    min: 1,
+    help: "how many viewers there may be in a process",
+  },
+} as const satisfies Flags;

@@ -1,0 +1,35 @@
+/**
+ * Danmaku, 弹幕: comments that fly over a picture, seen by all who are in the
+ * room. Open it in several tabs.
+ *
+ * ```sh
+ * deno task danmaku --port 8002
+ * ```
+ *
+ * @module
+ */
+
+import {
+  portFlag,
+  readFlags,
+  runServer,
+  SERVER_FLAGS,
+} from "../_command_line.ts";
+import { Danmaku } from "./danmaku.ts";
+import { DANMAKU_FLAGS } from "./flags.ts";
+
+if (import.meta.main) {
+  const flags = readFlags(
+    "Serves rooms in which comments fly over a picture.",
+    {
+      port: portFlag(8002),
+      ...SERVER_FLAGS,
+      ...DANMAKU_FLAGS,
+    },
+  );
+  const danmaku = await Danmaku.open({ rate: flags.rate });
+  await runServer("http", flags, {
+    ...danmaku.serveOptions,
+    maxConnections: flags["max-connections"],
+  });
+}
