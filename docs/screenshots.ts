@@ -1,7 +1,7 @@
 /** Takes the pictures of the tour in this folder: `deno task screenshots`. */
 import { chromiumPath, Program, TestBrowser } from "../tests/_browser.ts";
 
-const DESKTOP = { width: 1280, height: 1360 };
+const DESKTOP = { width: 1280, height: 1325 };
 const PHONE = { width: 390, height: 844 };
 
 const PICTURES = [
@@ -22,7 +22,6 @@ for (const { name, ...options } of PICTURES) {
   const row = page.locator("#frames button.from-client", { hasText: "Hello" });
   await row.click();
   if (options.viewport === PHONE) {
-    await page.locator("#frame").scrollIntoViewIfNeeded();
     await page.evaluate("document.querySelector('#frame').scrollIntoView()");
   } else {
     await page.evaluate("scrollTo(0, 0)");

@@ -20,10 +20,6 @@ function row({ page }: TestPage, from: "client" | "server", content: string) {
   return page.locator(`#frames button.from-${from}`, { hasText: content });
 }
 
-async function progressOf(page: TestPage): Promise<number> {
-  return parseInt(await text(page, "#progress"));
-}
-
 browserTest("the tour in a browser", async (browser, t) => {
   await using demo = await Program.start("demo");
 
@@ -84,12 +80,12 @@ browserTest("the tour in a browser", async (browser, t) => {
     "the page sends texts, sizes and files, and says that they came back",
     async () => {
       const page = await browser.open(demo.url);
-      await page.waitForText("#talk li", "Hello");
+      await page.waitForText("#talk p", "Hello");
       for (const message of ["你好，世界", "👋🏽🌍"]) {
         await press(page, message);
         const { length } = new TextEncoder().encode(message);
         await page.waitForText(
-          "#talk li",
+          "#talk p",
           new RegExp(`${message}.*text of ${length} bytes, unchanged`, "s"),
         );
       }
@@ -99,7 +95,7 @@ browserTest("the tour in a browser", async (browser, t) => {
           const name = size.toLocaleString("en");
           await press(page, name);
           await page.waitForText(
-            "#talk li",
+            "#talk p",
             `${type} of ${name} bytes, unchanged`,
           );
         }
@@ -109,7 +105,7 @@ browserTest("the tour in a browser", async (browser, t) => {
         mimeType: "application/octet-stream",
         buffer: Buffer.alloc(4321),
       });
-      await page.waitForText("#talk li", "binary of 4,321 bytes, unchanged");
+      await page.waitForText("#talk p", "binary of 4,321 bytes, unchanged");
       page.assertNoComplaints();
     },
   );
@@ -204,15 +200,25 @@ browserTest("the tour in a browser", async (browser, t) => {
     "the server pushes unasked, and stops and starts over when asked",
     async () => {
       const page = await browser.open(demo.url);
-      await page.waitForText("#progress", /^6/);
-      await row(page, "server", '{"progress":6,"of":100}').waitFor();
-      assertEquals(
-        await page.page.locator("#meter").getAttribute("aria-valuenow"),
-        `${await progressOf(page)}`,
-      );
+      const pushed = (progress: number) =>
+        row(page, "server", `{"progress":${progress},"of":100}`);
+      await pushed(6).waitFor();
+      const [shown, told] = await page.page.evaluate(
+        `[parseInt(document.querySelector("#progress").textContent),
+        document.querySelector("#meter").ariaValueNow]`,
+      ) as [number, string];
+      assert(shown >= 6);
+      assertEquals(told, `${shown}`);
+
       await press(page, "Stop");
+      await press(page, "Ping"); // which comes after the order to stop
+      await row(page, "server", "ping").nth(1).waitFor();
+      const count = await row(page, "server", "progress").count();
+      await page.page.waitForTimeout(600); // more than two pushes would take
+      assertEquals(await row(page, "server", "progress").count(), count);
+
       await press(page, "Start over");
-      await page.waitForText("#progress", /^2 /);
+      await pushed(2).nth(1).waitFor();
       page.assertNoComplaints();
     },
   );
@@ -273,7 +279,7 @@ browserTest("the tour in a browser", async (browser, t) => {
       await page.waitForText("#lamp", "open, permessage-deflate");
       await page.page.getByLabel("as text").check();
       await press(page, "65,536");
-      await page.waitForText("#talk li", "text of 65,536 bytes, unchanged");
+      await page.waitForText("#talk p", "text of 65,536 bytes, unchanged");
       for (const from of ["client", "server"] as const) {
         await row(page, from, "All work and no play").click();
         const fields = await text(page, "#drawing dl");
@@ -294,7 +300,7 @@ browserTest("the tour in a browser", async (browser, t) => {
         `<img src="x" onerror="alert(1)"><script>alert(2)</script>`;
       await page.page.locator("#text").fill(message);
       await press(page, "Send");
-      await page.waitForText("#talk li", message);
+      await page.waitForText("#talk p", message);
       await row(page, "client", "<img").click();
       assertEquals(await page.page.locator("img").count(), 0);
       page.assertNoComplaints();
@@ -310,9 +316,9 @@ browserTest("the tour in a browser", async (browser, t) => {
           isMobile: true,
           hasTouch: true,
         });
-        await page.waitForText("#talk li", "Hello");
+        await page.waitForText("#talk p", "Hello");
         await press(page, "1,000,000");
-        await page.waitForText("#talk li", "1,000,000 bytes, unchanged");
+        await page.waitForText("#talk p", "1,000,000 bytes, unchanged");
         await row(page, "client", "Hello").click();
         assertEquals(
           await page.page.evaluate("document.documentElement.scrollWidth"),
@@ -328,7 +334,7 @@ browserTest("the tour in a browser", async (browser, t) => {
     "the page keeps a bounded number of frames and messages",
     async () => {
       const page = await browser.open(demo.url);
-      await page.waitForText("#talk li", "Hello");
+      await page.waitForText("#talk p", "Hello");
       await page.page.getByLabel("draw each as it comes").uncheck();
       await page.page.evaluate(`(async () => {
     const changed = () => new Promise((resolve) => {
@@ -343,7 +349,7 @@ browserTest("the tour in a browser", async (browser, t) => {
   })()`);
       await page.waitForText("#totals", /^2\d\d frames/);
       assertEquals(await page.page.locator("#frames li").count(), 150);
-      assertEquals(await page.page.locator("#talk li").count(), 40);
+      assertEquals(await page.page.locator("#talk p").count(), 40);
       page.assertNoComplaints();
     },
   );
