@@ -6,12 +6,13 @@
  * @module
  */
 
-import { CloseCode } from "./frame.ts";
+import { CloseCode, ProtocolError } from "./frame.ts";
 import type {
   BinaryMessage,
   Closed,
   CloseInfo,
   MessageChunk,
+  ProtocolEvent,
   TextMessage,
   WebSocketProtocol,
 } from "./protocol.ts";
@@ -50,6 +51,7 @@ export const DONE: Promise<void> = Promise.resolve();
 interface Consumer {
   handle(data: Received["data"], type: "text" | "binary"): unknown;
   readonly reuse: boolean;
+  done: Promise<void> | undefined;
   resolve(): void;
   reject(error: unknown): void;
 }
@@ -226,8 +228,9 @@ export class Pump implements DeadlineOwner {
     reuse: boolean,
   ): Promise<void> {
     const done = new Promise<void>((resolve, reject) => {
-      this.#consumer = { handle, reuse, resolve, reject };
+      this.#consumer = { handle, reuse, done: undefined, resolve, reject };
     });
+    this.#consumer!.done = done;
     this.#protocol.reusesMemory = reuse;
     this.#consume();
     this.#goOn();
@@ -242,7 +245,7 @@ export class Pump implements DeadlineOwner {
         if (this.#closed !== undefined) this.#endConsumer();
         return;
       }
-      const { handle, reuse, reject } = this.#consumer;
+      const { handle, reuse } = this.#consumer;
       if (!reuse && !isQueued) this.#buffer.lend();
       try {
         const type = message.type === "chunk" ? message.of : message.type;
@@ -255,8 +258,7 @@ export class Pump implements DeadlineOwner {
           this.#wait(result, message);
         }
       } catch (error) {
-        this.#consumer = undefined;
-        reject(error);
+        this.#endConsumer({ error });
       }
     }
   }
@@ -266,28 +268,29 @@ export class Pump implements DeadlineOwner {
       await result;
       if (this.#consumer!.reuse) this.#protocol.reuse(message.data);
     } catch (error) {
-      this.#consumer!.reject(error);
-      this.#consumer = undefined;
+      this.#endConsumer({ error });
     }
     this.#isHandling = false;
     this.#consume();
-    if (this.#consumer !== undefined) this.#goOn();
+    this.#goOn();
   }
 
-  #endConsumer(): void {
+  #endConsumer(thrown?: { error: unknown }): void {
     const consumer = this.#consumer;
     if (consumer === undefined) return;
     this.#consumer = undefined;
     this.#protocol.reusesMemory = false;
-    const error = this.closedError();
-    if (error === undefined) consumer.resolve();
+    const error = thrown === undefined ? this.closedError() : thrown.error;
+    // What the function has thrown must not get lost; how all ends may.
+    if (error instanceof ConnectionClosedError) handled(consumer.done!);
+    if (thrown === undefined && error === undefined) consumer.resolve();
     else consumer.reject(error);
   }
 
   /** Parses up to the next message. */
   #parse(): Received | undefined {
     for (;;) {
-      const event = this.#protocol.nextEvent();
+      const event = this.#nextEvent();
       if (event === undefined) return undefined;
       switch (event.type) {
         case "text":
@@ -303,6 +306,22 @@ export class Pump implements DeadlineOwner {
           this.#close(event);
           return undefined;
       }
+    }
+  }
+
+  // What is thrown here must reach neither those who call, nor other pumps.
+  #nextEvent(): ProtocolEvent | undefined {
+    try {
+      return this.#protocol.nextEvent();
+    } catch (cause) {
+      this.#protocol.fail(
+        new ProtocolError("The message cannot be taken", {
+          closeCode: CloseCode.InternalError,
+          kind: "internal",
+          cause,
+        }),
+      );
+      return this.#protocol.nextEvent();
     }
   }
 
@@ -569,7 +588,9 @@ export class Pump implements DeadlineOwner {
     this.#owner.onClosed(closed);
     this.onClosed?.(new ConnectionClosedError(closed));
     this.#waiters.serveAll(undefined);
-    if (!this.#isHandling && this.#queue.length === 0) this.#endConsumer();
+    if (!this.#isHandling && this.#queue.length === 0) {
+      this.#endConsumer();
+    }
     this.#expectEnd();
     this.scheduleFlush();
   }
@@ -618,6 +639,7 @@ export class Pump implements DeadlineOwner {
       // It is closed already.
     }
     this.#protocol.dropOutput();
+    this.#protocol.extension?.dispose?.();
     this.#writing = undefined;
     const info = infoOf(this.#closed!);
     if (this.#drainWaiters?.length || this.#writeWaiters?.length) {

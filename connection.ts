@@ -345,25 +345,12 @@ export class WebSocketConnection
     handle: (message: Message, type: "text" | "binary") => unknown,
     options: ForEachOptions = {},
   ): Promise<void> {
-    const done: Promise<void> = this.#forEach(handle, options, (error) => {
-      // What `handle` throws must not get lost.
-      if (error instanceof ConnectionClosedError) handled(done);
-    });
-    return done;
-  }
-
-  async #forEach(
-    handle: (message: Message, type: "text" | "binary") => unknown,
-    options: ForEachOptions,
-    onError: (error: unknown) => void,
-  ): Promise<void> {
-    this.#assertUnshared();
     try {
-      await this.#pump.consume(handle, options.reuseMemory ?? false);
+      this.#assertUnshared();
     } catch (error) {
-      onError(error);
-      throw error;
+      return handled(Promise.reject(error));
     }
+    return this.#pump.consume(handle, options.reuseMemory ?? false);
   }
 
   /**

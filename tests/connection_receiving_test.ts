@@ -298,7 +298,7 @@ Deno.test(
   "forEach() passes on what its function throws, and can be called again",
   bounded(async () => {
     const { ws, peer } = open();
-    await peer.send(text("1"), text("2"), text("3"));
+    await peer.send(text("1"), text("2"), text("3"), text("4"));
     const seen: Message[] = [];
     await assertRejects(
       () =>
@@ -318,15 +318,36 @@ Deno.test(
       TypeError,
       "async",
     );
+    assertEquals(
+      await rejection(ws.forEach(() => Promise.reject(undefined))),
+      undefined,
+    );
     assert(ws.isOpen);
-    await peer.send(close());
+    await peer.send(text("5"), close());
     await ws.forEach((message) => void seen.push(message));
-    assertEquals(seen, ["1", "2", "3"]);
+    assertEquals(seen, ["1", "2", "4", "5"]);
     ws.terminate();
   }),
 );
 
 // Read-ahead
+
+Deno.test(
+  "when forEach() is over, pings are still answered",
+  bounded(async () => {
+    const { ws, peer } = open({ maxReadAheadMessages: 1 });
+    const gate = Promise.withResolvers<void>();
+    const done = ws.forEach(() => gate.promise);
+    await peer.send(text("1"), text("2"));
+    await quiet();
+    gate.reject(new TypeError("mine"));
+    await assertRejects(() => done, TypeError);
+    assertEquals(await ws.receive(), "2");
+    await peer.send(ping("p"));
+    await peer.expect(pong("p"));
+    ws.terminate();
+  }),
+);
 
 Deno.test(
   "pings are answered, and a Close frame seen, while nobody receives",
