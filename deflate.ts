@@ -5,17 +5,19 @@
  *
  * ### What it costs
  *
- * Memory, for each connection that has been negotiated with the default
- * options: nothing until a compressed message passes. What a peer has sent is
- * then remembered, as it is, as far back as the peer may refer to it: at most 4
- * KiB of a client that can limit itself, as browsers built on Chromium can, 32
- * KiB of one that cannot. The compressors themselves, about 230 KiB each, are
- * lent: {@linkcode PermessageDeflateOptions.maxContexts} of them are kept for
- * the connections that have sent last.
+ * Memory: 0.7 KiB for each connection, and no more until a compressed message
+ * passes. What the peer has sent is then remembered, as far back as it may
+ * refer to it: on a server with the default options at most 4 KiB of a client
+ * that can limit itself, as browsers built on Chromium can, and 32 KiB of one
+ * that cannot; nothing with `clientNoContextTakeover`. Compressors take 230 KiB
+ * each and decompressors 45 KiB, but do not belong to connections:
+ * {@linkcode PermessageDeflateOptions.maxContexts} of them are kept for those
+ * that have sent or received last.
  *
- * Time: a JSON message of 4 KiB takes about 60 µs to compress to a quarter, and
- * 30 µs to decompress, which is more than all the rest that is done with it:
- * compression pays where bytes are dear.
+ * Time: to compress and decompress takes 15 and 7 µs for 100 bytes of JSON, 20
+ * and 13 µs for 400 bytes, 70 and 30 µs for 4 KiB, and goes on while nothing
+ * else does: more than all the rest that is done with a message. It is a third
+ * to two thirds of what npm's `ws` takes with Node.
  *
  * ### What it gives away
  *
@@ -114,8 +116,8 @@ export interface PermessageDeflateOptions {
   clientNoContextTakeover?: boolean;
   /**
    * How far back the server may refer, as the base-2 logarithm of bytes, from 9
-   * to 15 (`server_max_window_bits`). For the server it is 2 to 4 times as much
-   * memory for each of its compressors; for a client, what it has to remember.
+   * to 15 (`server_max_window_bits`). It is what a client has to remember of
+   * each connection; for a server, a small part of what compressors take.
    * A server keeps to it, a client asks for it, and fails the connection if it
    * is refused. An offer of 8, which is legal, is declined: no compressor here
    * can keep to it.
@@ -134,12 +136,13 @@ export interface PermessageDeflateOptions {
    */
   clientMaxWindowBits?: number;
   /**
-   * For how many connections compressors keep their context at the same time:
-   * about 230 KiB for each (70 to 265 with pako), and 45 KiB for decompressors. If more
-   * connections send, the one that has not sent for longest gives its
-   * compressor up, and its next message is compressed without context: no harm
-   * but bytes. Shared by all connections that are negotiated through this
-   * object.
+   * For how many connections compressors keep their context at the same time,
+   * of all that are negotiated through one object: 230 KiB for each (with pako
+   * 40 to 265, by window and `memLevel`), and 45 KiB for their decompressors.
+   * If more connections send, the one that has not sent for longest gives its
+   * compressor up, and its next message is compressed as if it were the first:
+   * it becomes larger, and takes 10 µs more. The same with decompressors, which
+   * lose nothing by it.
    *
    * @default {256}
    */
