@@ -129,10 +129,13 @@ interface NodeStream {
   _writeState: Uint32Array;
 }
 
-// Deno does not free what a stream has allocated unless it is closed.
-const abandoned = new FinalizationRegistry<NodeStream["_handle"]>((handle) => {
-  handle.close();
-});
+// Deno does not free what a stream has allocated unless it is closed. Not all
+// workers have finalization.
+const abandoned = typeof FinalizationRegistry === "undefined"
+  ? undefined
+  : new FinalizationRegistry<NodeStream["_handle"]>((handle) => {
+    handle.close();
+  });
 
 /**
  * That of `node:zlib`. Its interface has nothing that is synchronous and keeps
@@ -162,7 +165,7 @@ export class NodeDeflater implements Deflater {
       }
     }
     this.#stream = stream;
-    abandoned.register(this, this.#stream._handle, this);
+    abandoned?.register(this, this.#stream._handle, this);
   }
 
   deflate(data: Uint8Array): Uint8Array<ArrayBuffer> {
@@ -194,7 +197,7 @@ export class NodeDeflater implements Deflater {
   }
 
   close(): void {
-    abandoned.unregister(this);
+    abandoned?.unregister(this);
     this.#stream._handle.close();
   }
 }
