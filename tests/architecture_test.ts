@@ -10,6 +10,7 @@ const ABOVE: Record<string, string[]> = {
   "deflate.ts": ["connection.ts"],
   "connection.ts": ["hub.ts"],
   "hub.ts": ["deflate.ts"],
+  "testing.ts": ["protocol.ts", "handshake.ts", "connection.ts", "deflate.ts"],
 };
 
 /** Modules that run wherever JavaScript does, with all that they import. */
@@ -19,6 +20,7 @@ const ANYWHERE = [
   "protocol.ts",
   "deflate.ts",
   "hub.ts",
+  "testing.ts",
 ];
 
 /** What may be imported from outside, and by which modules. */
