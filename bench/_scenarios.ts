@@ -1,0 +1,33 @@
+/** What servers and clients are loaded with. */
+
+import type { Pattern } from "./_load.ts";
+
+/** A pattern with a name. */
+export type EchoScenario = Pattern & { readonly title: string };
+
+function scenario(
+  name: string,
+  connections: number,
+  content: Pattern["content"],
+  size: number,
+  depth: number,
+): EchoScenario {
+  const length = size >= 2 ** 20
+    ? `${size / 2 ** 20} MiB`
+    : size >= 1024
+    ? `${size / 1024} KiB`
+    : `${size} B`;
+  const title =
+    `${name}: ${connections} connections, ${length} ${content}, ${depth} at a time`;
+  return { title, connections, content, size, depth };
+}
+
+/** From small to large. */
+export const SCENARIOS = {
+  S1: scenario("small", 32, "text", 16, 1),
+  S2: scenario("pipelined", 32, "binary", 64, 32),
+  S3: scenario("medium", 16, "text", 1024, 8),
+  S4: scenario("large", 4, "binary", 65_536, 4),
+  S5: scenario("huge", 2, "binary", 2 ** 20, 2),
+  S6: scenario("wide text", 4, "wide", 65_536, 4),
+} as const satisfies Record<string, EchoScenario>;

@@ -1,0 +1,31 @@
+/** What examples/echo.ts does not do: broadcast, and work on messages. */
+
+import { Hub, type WebSocketConnection } from "../../mod.ts";
+import { serve } from "../../examples/serve.ts";
+
+const [mode, port = "0"] = Deno.args;
+const hub = new Hub();
+
+function broadcast(ws: WebSocketConnection): Promise<void> {
+  hub.subscribe("all", ws);
+  return ws.forEach((message) => {
+    hub.publish("all", message);
+  });
+}
+
+function parse(ws: WebSocketConnection): Promise<void> {
+  return ws.forEach((message) =>
+    ws.send(JSON.stringify(JSON.parse(message as string)))
+  );
+}
+
+const listener = Deno.listen({
+  hostname: "127.0.0.1",
+  port: Number(port),
+  reusePort: port !== "0",
+});
+serve(listener, {
+  origins: ["*"],
+  onConnection: mode === "broadcast" ? broadcast : parse,
+});
+console.log(`Listening on ws://127.0.0.1:${listener.addr.port}/`);
