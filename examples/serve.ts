@@ -147,6 +147,7 @@ class Loop implements Server {
         isFailing = false;
       } catch (error) {
         if (error instanceof Deno.errors.BadResource) break; // it is closed
+        if (isGone(error)) continue; // to wait would let it stop all others
         // Out of file descriptors, most likely: some will be free again.
         if (!isFailing) this.#report(error);
         isFailing = true;
@@ -305,6 +306,13 @@ function addressOf({ conn: { remoteAddr } }: Peer): string {
   return "hostname" in remoteAddr ? remoteAddr.hostname : "";
 }
 
+/** Whether a peer has reset its connection before it was accepted. */
+function isGone(error: unknown): boolean {
+  return error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted;
+}
+
 /** One line on stderr, unless the peer is to blame. */
 function logError(error: unknown): void {
   const { errors } = Deno;
@@ -313,6 +321,7 @@ function logError(error: unknown): void {
     error instanceof errors.ConnectionReset ||
     error instanceof errors.ConnectionAborted ||
     error instanceof errors.BrokenPipe ||
+    error instanceof errors.NotConnected ||
     error instanceof errors.TimedOut ||
     error instanceof errors.UnexpectedEof || // TLS, as the next one
     error instanceof errors.InvalidData;

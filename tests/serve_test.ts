@@ -649,6 +649,24 @@ Deno.test("the loop goes on when accept() fails", async () => {
 
 // --- The end -----------------------------------------------------------------
 
+Deno.test("who hangs up before being accepted does not keep others waiting", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  let left = 1000;
+  const gone = {
+    addr: listener.addr,
+    accept: (): Promise<Deno.Conn> =>
+      left-- > 0
+        ? Promise.reject(new Deno.errors.NotConnected("os error 107"))
+        : listener.accept(),
+    close: () => listener.close(),
+  } as Deno.Listener;
+  const began = performance.now();
+  await using server = new TestServer({}, gone);
+  assertEquals((await server.ask(request("GET /"))).status, 404);
+  assert(performance.now() - began < 10_000);
+  assertEquals(server.errors, []);
+});
+
 Deno.test("shutdown() closes WebSockets with 1001 and frees the address at once", async () => {
   const server = new TestServer();
   const clients = await Promise.all(
