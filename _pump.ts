@@ -73,6 +73,40 @@ function onMicrotask(): void {
   for (const pump of pumps) pump.onMicrotask();
 }
 
+// How much may be inflated for one connection, in bytes, before it is the others'
+// turn. It takes some 10 ms; a bomb of 16 MiB would stop everybody for 200.
+const MAX_TRANSFORMED_AT_ONCE = 1024 * 1024;
+
+// Those that have had their turn. Some of them go on, for as long in milliseconds,
+// each time after all others were served that had something to do.
+const resting: Pump[] = [];
+const TURN = 10;
+let isTurnDue = false;
+
+/** Has the pump told when it is its turn again. */
+function takeTurns(pump: Pump): void {
+  resting.push(pump);
+  nextTurn();
+}
+
+function nextTurn(): void {
+  if (isTurnDue || resting.length === 0) return;
+  isTurnDue = true;
+  setTimeout(onTurn, 0);
+}
+
+function onTurn(): void {
+  isTurnDue = false;
+  const end = performance.now() + TURN;
+  try {
+    while (resting.length > 0 && performance.now() < end) {
+      resting.shift()!.onTurn();
+    }
+  } finally {
+    nextTurn();
+  }
+}
+
 // What arrives after the end is read to here, by all connections.
 let waste: Uint8Array<ArrayBuffer> | undefined;
 
@@ -89,6 +123,7 @@ export class Pump implements DeadlineOwner {
   #queue: Received[] = [];
   #queuedBytes = 0;
   #isDropping = false;
+  #isResting = false;
   readonly #waiters = new Waiters<Received | undefined>();
 
   #consumer: Consumer | undefined;
@@ -134,6 +169,7 @@ export class Pump implements DeadlineOwner {
     this.#protocol = protocol;
     this.#limits = limits;
     this.#owner = owner;
+    protocol.maxTransformedAtOnce = MAX_TRANSFORMED_AT_ONCE;
   }
 
   /** Begins. What the protocol has been given before comes first. */
@@ -291,7 +327,10 @@ export class Pump implements DeadlineOwner {
   #parse(): Received | undefined {
     for (;;) {
       const event = this.#nextEvent();
-      if (event === undefined) return undefined;
+      if (event === undefined) {
+        if (this.#protocol.isPaused) this.#rest();
+        return undefined;
+      }
       switch (event.type) {
         case "text":
         case "binary":
@@ -323,6 +362,21 @@ export class Pump implements DeadlineOwner {
       );
       return this.#protocol.nextEvent();
     }
+  }
+
+  /** Lets others go first. */
+  #rest(): void {
+    if (this.#isResting) return;
+    this.#isResting = true;
+    takeTurns(this);
+  }
+
+  /** Goes on with what was received. */
+  onTurn(): void {
+    this.#isResting = false;
+    if (this.#isEnded) return;
+    this.#protocol.resume();
+    this.#onReceived();
   }
 
   #isFull(): boolean {
@@ -383,7 +437,7 @@ export class Pump implements DeadlineOwner {
 
   /** The consumer waits, or is busy elsewhere: writes, and reads on. */
   #goOn(): void {
-    if (this.#isReading || this.#isEnded) {
+    if (this.#isReading || this.#isResting || this.#isEnded) {
       this.flush();
       return;
     }
@@ -392,6 +446,7 @@ export class Pump implements DeadlineOwner {
     if (!isAwaited) this.#parseAhead();
     this.flush();
     if (this.#closed !== undefined || this.#isEnded) return;
+    if (this.#isResting) return;
     const isWanted = isAwaited || !this.#isFull() ||
       this.#protocol.state !== "open";
     if (isWanted) this.#read();
@@ -430,6 +485,10 @@ export class Pump implements DeadlineOwner {
       this.#destination?.subarray(0, length) ?? this.#buffer.filled(length),
     );
     this.#destination = undefined;
+    this.#onReceived();
+  };
+
+  #onReceived(): void {
     if (this.#consumer !== undefined) {
       this.#consume();
       this.#goOn();
@@ -442,7 +501,7 @@ export class Pump implements DeadlineOwner {
     }
     if (this.#waiters.length > 0) this.#goOn();
     else this.#settle();
-  };
+  }
 
   readonly #onReadError = (error: unknown): void => {
     this.#isReading = false;

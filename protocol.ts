@@ -187,8 +187,8 @@ export type ProtocolState =
 // than this, in bytes; past that it gets one for its latest ping (§5.5.3).
 const MAX_QUEUED_PONGS = 65536;
 
-// With chunks, how much compressed data is inflated before what came out is
-// delivered, in bytes: deflate makes at most 1,032 times as much of it.
+// How much compressed data is inflated before what came out is looked at, in
+// bytes: deflate makes at most 1,032 times as much of it.
 const MAX_TRANSFORMED_AT_ONCE = 1024;
 
 const NO_FRAME = -1;
@@ -232,6 +232,12 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * {@linkcode reuse} as soon as it is done with it.
    */
   reusesMemory = false;
+  /**
+   * How much may come out of the extension, in bytes, before
+   * {@linkcode nextEvent} returns `undefined` with {@linkcode isPaused} set: 16
+   * KiB can become 16 MiB, and who serves many peers has others to look after.
+   */
+  maxTransformedAtOnce = Infinity;
 
   readonly #limits: IncomingMessageLimits;
   readonly #textAs: "string" | "bytes";
@@ -263,6 +269,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   };
   #remaining = NO_FRAME;
   #controlPayload: Uint8Array<ArrayBuffer> | undefined;
+
+  // What has come out of the extension since resume().
+  #transformed = 0;
 
   // The message being sent in fragments.
   #sending: Sending | undefined;
@@ -364,6 +373,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   nextEvent(): ProtocolEvent | undefined {
     try {
       while (this.#state === "open" || this.#state === "local-closing") {
+        if (this.isPaused) return undefined;
         const event = this.#message?.nextChunk() ?? this.#step();
         if (event === null) return this.#partSoFar();
         if (event !== undefined) return event;
@@ -377,6 +387,20 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
       return this.#closed;
     }
     return undefined;
+  }
+
+  /**
+   * Whether {@linkcode maxTransformedAtOnce} is reached. There may be events in
+   * what has been received; {@linkcode resume}, before the next bytes are given
+   * to {@linkcode receive}, goes on to find them.
+   */
+  get isPaused(): boolean {
+    return this.#transformed >= this.maxTransformedAtOnce;
+  }
+
+  /** Goes on after a pause. */
+  resume(): void {
+    this.#transformed = 0;
   }
 
   /**
@@ -789,8 +813,11 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     const start = this.#position;
     let length = Math.min(this.#remaining, bytes.length - start);
     if (length === 0 && this.#remaining > 0) return null;
-    // What a chunk inflates to waits for delivery: a little at a time.
-    if (message.isInChunks && message.isTransformed) {
+    const { isTransformed } = message;
+    // What it inflates to waits for delivery, and takes time: a little at once.
+    const isInSteps = message.isInChunks ||
+      this.maxTransformedAtOnce < Infinity;
+    if (isTransformed && isInSteps) {
       length = Math.min(length, MAX_TRANSFORMED_AT_ONCE);
     }
     const end = start + length;
@@ -799,7 +826,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     this.#remaining -= length;
     const isEnd = fin && this.#remaining === 0;
     if (this.#remaining === 0) this.#remaining = NO_FRAME;
+    const before = message.transformedLength;
     message.take({ bytes, start, end, maskingKey, offset, fin: isEnd });
+    if (isTransformed) this.#transformed += message.transformedLength - before;
     return isEnd ? message.end() : undefined;
   }
 

@@ -466,3 +466,40 @@ Deno.test("a whole message that an extension leaves alone goes out without the b
     );
   }
 });
+
+Deno.test("maxTransformedAtOnce: what comes out pauses, and goes on as if it had not", () => {
+  const large = {
+    ...binary(new Uint8Array(4096).fill(255)),
+    reservedBits: RSV1,
+  };
+  const small = { ...binary(hex`01 07`), reservedBits: RSV1 };
+  for (const inChunks of [false, true]) {
+    const bytes = wire("server", small, large, ping("a"), small, text("b"));
+    const whole = new WebSocketProtocol({
+      role: "server",
+      extension: repeating(512),
+    });
+    whole.chunks = inChunks;
+    whole.receive(bytes);
+    const expected = joinChunks(drain(whole));
+    const protocol = new WebSocketProtocol({
+      role: "server",
+      extension: repeating(512),
+    });
+    protocol.chunks = inChunks;
+    protocol.maxTransformedAtOnce = 100_000;
+    protocol.receive(bytes);
+    const events = [];
+    let pauses = 0;
+    for (;;) {
+      events.push(...drain(protocol));
+      if (!protocol.isPaused) break;
+      assertEquals(protocol.nextEvent(), undefined);
+      pauses++;
+      protocol.resume();
+    }
+    assertEquals(joinChunks(events), expected);
+    // 1,024 bytes at once become 130,560; there are 4,096.
+    assertEquals(pauses, 4);
+  }
+});
