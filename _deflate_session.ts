@@ -36,6 +36,10 @@ export interface SessionResources {
   threshold: { contextTakeover: number; noContextTakeover: number };
 }
 
+// To compress 1 MiB takes up to a quarter of a second, in which nobody else is
+// served. Longer messages are compressed if their sender says so.
+const LONGEST = 1024 * 1024;
+
 const NOTHING = new Uint8Array(0);
 
 // §7.2.3.6: an empty block, its tail taken off.
@@ -89,7 +93,8 @@ export class DeflateSession implements NegotiatedExtension {
   }
 
   wants(byteLength: number | undefined): boolean {
-    return byteLength === undefined || byteLength >= this.#threshold;
+    return byteLength === undefined ||
+      byteLength >= this.#threshold && byteLength <= LONGEST;
   }
 
   encode(
