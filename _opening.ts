@@ -84,6 +84,8 @@ export async function writeAll(
 export interface OpeningLimits {
   /** How long it may take, in milliseconds; 0 for ever. */
   timeout: number;
+  /** How much of that is left; all by default. */
+  left?: number;
   /** The status of the error if it takes longer. */
   timeoutStatus: number;
   /** Gives it up. */
@@ -99,7 +101,7 @@ export interface OpeningLimits {
  */
 export function withinLimits<T>(
   duplex: ByteDuplex,
-  { timeout, timeoutStatus, signal }: OpeningLimits,
+  { timeout, left = timeout, timeoutStatus, signal }: OpeningLimits,
   act: () => Promise<T>,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -125,7 +127,7 @@ export function withinLimits<T>(
     };
     if (signal?.aborted) return onAbort();
     signal?.addEventListener("abort", onAbort);
-    if (timeout > 0) deadline = new Deadline(timeout, { onDeadline });
+    if (timeout > 0) deadline = new Deadline(left, { onDeadline });
     act().then(
       (result) => (settle(), resolve(result)),
       (error) => (settle(), reject(error)),

@@ -139,13 +139,11 @@ export async function connect(
   // Dialling takes part of the time, and is given up with it.
   const began = performance.now();
   const duplex = await dialWithin(sent, options, handshakeTimeout);
-  const timeout = handshakeTimeout === 0
-    ? 0
-    : Math.max(1, handshakeTimeout - (performance.now() - began));
+  const left = Math.max(1, handshakeTimeout - (performance.now() - began));
   duplex.setNoDelay?.(true);
   return await withinLimits(
     duplex,
-    { timeout, timeoutStatus: 0, signal },
+    { timeout: handshakeTimeout, left, timeoutStatus: 0, signal },
     () => shakeHands(duplex, sent, options),
   );
 }

@@ -288,8 +288,8 @@ function cut(
   sizes: number[],
 ): Uint8Array<ArrayBuffer>[] {
   const parts: Uint8Array<ArrayBuffer>[] = [];
-  for (let at = 0, i = 0; at < bytes.length; i++) {
-    const size = sizes.length === 0 ? bytes.length : sizes[i % sizes.length]!;
+  for (let at = 0; at < bytes.length;) {
+    const size = sizes[parts.length % sizes.length] ?? bytes.length;
     parts.push(bytes.slice(at, at + size));
     at += size;
   }
