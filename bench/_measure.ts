@@ -13,7 +13,7 @@ import {
   writeAll,
 } from "./_load.ts";
 import { randomNumbers } from "./_messages.ts";
-import type { Child, Usage } from "./_process.ts";
+import type { Usage } from "./_process.ts";
 import { Histogram } from "./_statistics.ts";
 
 /** How long is measured, in seconds. */
@@ -46,9 +46,14 @@ export interface Figures {
   readonly perConnection?: number | undefined;
 }
 
+/** What is measured. */
+export interface Measured {
+  /** What it has used so far; `undefined` where nobody tells. */
+  usage(): Promise<Usage | undefined>;
+}
+
 /** A server under load, and where. */
-export interface Target {
-  readonly children: readonly Child[];
+export interface Target extends Measured {
   readonly port: number;
 }
 
@@ -59,25 +64,11 @@ interface Snapshot {
   readonly counts: readonly number[];
 }
 
-async function usageOf(target: Target): Promise<Usage | undefined> {
-  const usages = await Promise.all(
-    target.children.map((child) => child.usage()),
-  );
-  const sum = { cpu: 0, waited: 0, memory: 0 };
-  for (const usage of usages) {
-    if (usage === undefined) return undefined;
-    sum.cpu += usage.cpu;
-    sum.waited += usage.waited / usages.length;
-    sum.memory += usage.memory;
-  }
-  return sum;
-}
-
 async function snapshot(
-  target: Target,
+  measured: Measured,
   counts: () => readonly number[],
 ): Promise<Snapshot> {
-  const usage = await usageOf(target);
+  const usage = await measured.usage();
   const { user, system } = process.cpuUsage();
   return {
     time: performance.now() / 1000,
@@ -99,17 +90,17 @@ export interface Work {
 
 /** Measures while work goes on. */
 export async function observe(
-  target: Target,
+  measured: Measured,
   { going, counts, latencies }: Work,
   { warmup, seconds }: Times,
 ): Promise<Figures> {
   const failed = new Promise<never>((_, reject) => going.catch(reject));
   failed.catch(() => {});
   await Promise.race([delay(warmup), failed]);
-  const before = await snapshot(target, counts);
+  const before = await snapshot(measured, counts);
   latencies?.clear();
   await Promise.race([delay(seconds), failed]);
-  const after = await snapshot(target, counts);
+  const after = await snapshot(measured, counts);
   const done = after.counts.map((count, i) => count - (before.counts[i] ?? 0));
   const total = done.reduce((sum, count) => sum + count, 0);
   if (total === 0) throw new Error("Nothing came back in time");
@@ -144,7 +135,7 @@ export async function measureEcho(
     { length: Math.min(32, pattern.connections) },
     (_, i) => new Script(pattern, i + 1),
   );
-  const idle = await usageOf(target);
+  const idle = await target.usage();
   const connections = await openAll(target.port, pattern, scripts, latencies);
   const going = Promise.all(connections.flatMap((connection) => [
     connection.send(pattern.depth),

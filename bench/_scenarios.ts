@@ -5,7 +5,8 @@ import type { Pattern } from "./_load.ts";
 /** A pattern with a name. */
 export type EchoScenario = Pattern & { readonly title: string };
 
-function scenario(
+/** Names a pattern. */
+export function echoScenario(
   name: string,
   connections: number,
   content: Pattern["content"],
@@ -24,10 +25,10 @@ function scenario(
 
 /** From small to large. */
 export const SCENARIOS = {
-  S1: scenario("small", 32, "text", 16, 1),
-  S2: scenario("pipelined", 32, "binary", 64, 32),
-  S3: scenario("medium", 16, "text", 1024, 8),
-  S4: scenario("large", 4, "binary", 65_536, 4),
-  S5: scenario("huge", 2, "binary", 2 ** 20, 2),
-  S6: scenario("wide text", 4, "wide", 65_536, 4),
+  S1: echoScenario("small", 32, "text", 16, 1),
+  S2: echoScenario("pipelined", 32, "binary", 64, 32),
+  S3: echoScenario("medium", 16, "text", 1024, 8),
+  S4: echoScenario("large", 4, "binary", 65_536, 4),
+  S5: echoScenario("huge", 2, "binary", 2 ** 20, 2),
+  S6: echoScenario("wide text", 4, "wide", 65_536, 4),
 } as const satisfies Record<string, EchoScenario>;

@@ -1,7 +1,8 @@
 /** What is measured: our own server and its peers, as far as they are there. */
 
 import denoConfig from "../deno.json" with { type: "json" };
-import { Child, output } from "./_process.ts";
+import type { Target } from "./_measure.ts";
+import { Child, output, type Usage } from "./_process.ts";
 
 /** What a server does with messages. */
 export type Mode = "echo" | "compress" | "broadcast" | "json";
@@ -18,8 +19,8 @@ export interface ServerKind {
   readonly title: string;
   /** What runs it, with versions; `undefined` if it is not there. */
   version(): Promise<string | undefined>;
-  /** Its command. It listens at port 0, and prints where that is. */
-  command(mode: Mode): Command | Promise<Command>;
+  /** Its command. It prints where it listens, which it need not do alone. */
+  command(mode: Mode, port: number): Command | Promise<Command>;
   /** Whether it echoes bytes, and knows nothing of WebSocket. */
   readonly raw?: boolean;
 }
@@ -28,15 +29,23 @@ const root = new URL("../", import.meta.url);
 const pathOf = (name: string): string =>
   decodeURIComponent(new URL(name, root).pathname);
 
-function deno(...args: string[]): Command {
+/** Runs a file of this repository. */
+export function deno(...args: string[]): Command {
   const config = Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json";
   return {
     program: Deno.execPath(),
-    args: ["run", `--config=${pathOf(config)}`, "--no-prompt", ...args],
+    args: [
+      "run",
+      `--config=${pathOf(config)}`,
+      "--no-prompt",
+      "--unstable-net",
+      ...args,
+    ],
   };
 }
 
-function denoVersion(): Promise<string> {
+/** The version of Deno that runs this. */
+export function denoVersion(): Promise<string> {
   return Promise.resolve(`Deno ${Deno.version.deno}`);
 }
 
@@ -85,7 +94,7 @@ export const SERVERS: Record<string, ServerKind> = {
   ours: {
     title: "ours",
     version: () => Promise.resolve(`${denoConfig.name} ${denoConfig.version}`),
-    command: (mode) =>
+    command: (mode, port) =>
       mode === "echo" || mode === "compress"
         ? deno(
           "--allow-net=127.0.0.1",
@@ -93,7 +102,7 @@ export const SERVERS: Record<string, ServerKind> = {
           "--port=0",
           ...(mode === "compress" ? ["--compress"] : []),
         )
-        : deno("--allow-net=127.0.0.1", "bench/peers/ours.ts", mode),
+        : deno("--allow-net=127.0.0.1", "bench/peers/ours.ts", mode, `${port}`),
   },
   tcp: {
     title: "raw TCP on Deno",
@@ -104,8 +113,8 @@ export const SERVERS: Record<string, ServerKind> = {
   deno: {
     title: "Deno.upgradeWebSocket",
     version: denoVersion,
-    command: (mode) =>
-      deno("--allow-net=127.0.0.1", "bench/peers/deno.ts", mode),
+    command: (mode, port) =>
+      deno("--allow-net=127.0.0.1", "bench/peers/deno.ts", mode, `${port}`),
   },
   ws: {
     title: "ws on Node",
@@ -128,24 +137,55 @@ export const SERVERS: Record<string, ServerKind> = {
   },
 };
 
-/** A server that runs. */
-export interface RunningServer extends AsyncDisposable {
-  readonly children: readonly Child[];
+/** A server that runs, in one process or several. */
+export class RunningServer implements Target, AsyncDisposable {
   readonly port: number;
+  readonly #children: Child[];
+
+  constructor(port: number, children: Child[]) {
+    this.port = port;
+    this.#children = children;
+  }
+
+  async usage(): Promise<Usage | undefined> {
+    const sum = { cpu: 0, waited: 0, memory: 0 };
+    for (const child of this.#children) {
+      const usage = await child.usage();
+      if (usage === undefined) return undefined;
+      sum.cpu += usage.cpu;
+      sum.waited += usage.waited / this.#children.length;
+      sum.memory += usage.memory;
+    }
+    return sum;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#children.map((child) => child.stop()));
+  }
+}
+
+/** How a server is started. */
+export interface StartOptions {
+  readonly mode: Mode;
+  /** The core that it is to run on; any, if there is none. */
+  readonly core?: number | undefined;
+  /** How many processes listen at the same port. */
+  readonly processes?: number;
 }
 
 /** Starts a server afresh. */
 export async function startServer(
   kind: ServerKind,
-  mode: Mode,
-  core?: number,
+  { mode, core, processes = 1 }: StartOptions,
 ): Promise<RunningServer> {
-  const { program, args } = await kind.command(mode);
-  const child = new Child(program, { args, core });
-  const [, port] = await child.expect(/^Listening on \w+:\/\/[^/]*:(\d+)/);
-  return {
-    children: [child],
-    port: Number(port),
-    [Symbol.asyncDispose]: () => child.stop(),
-  };
+  const children: Child[] = [];
+  let port = 0;
+  while (children.length < processes) {
+    const { program, args } = await kind.command(mode, port);
+    const child = new Child(program, { args, core });
+    children.push(child);
+    const [, at] = await child.expect(/^Listening on \w+:\/\/[^/]*:(\d+)/);
+    port = Number(at);
+  }
+  return new RunningServer(port, children);
 }

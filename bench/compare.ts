@@ -46,7 +46,8 @@ const study: Study<ServerKind, Scenario> = {
   baseline: "deno",
   async measure(kind, scenario, at) {
     if ("handshakes" in scenario && kind.raw) return undefined;
-    await using server = await startServer(kind, "echo", at.core);
+    const { core } = at;
+    await using server = await startServer(kind, { mode: "echo", core });
     if (!("handshakes" in scenario)) {
       const { raw = false } = kind;
       return await measureEcho(server, { ...scenario, raw }, at);

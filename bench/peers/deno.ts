@@ -1,11 +1,12 @@
 /** `Deno.serve` and `Deno.upgradeWebSocket`. */
 
-const [mode] = Deno.args;
+const [mode, port] = Deno.args;
 const sockets = new Set<WebSocket>();
 
 Deno.serve({
   hostname: "127.0.0.1",
-  port: 0,
+  port: Number(port),
+  reusePort: true,
   onListen: ({ port }) => console.log(`Listening on ws://127.0.0.1:${port}/`),
 }, (request) => {
   const { socket, response } = Deno.upgradeWebSocket(request);

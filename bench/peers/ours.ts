@@ -3,7 +3,7 @@
 import { Hub, type WebSocketConnection } from "../../mod.ts";
 import { serve } from "../../examples/serve.ts";
 
-const [mode, port = "0"] = Deno.args;
+const [mode, port] = Deno.args;
 const hub = new Hub();
 
 function broadcast(ws: WebSocketConnection): Promise<void> {
@@ -22,7 +22,7 @@ function parse(ws: WebSocketConnection): Promise<void> {
 const listener = Deno.listen({
   hostname: "127.0.0.1",
   port: Number(port),
-  reusePort: port !== "0",
+  reusePort: true,
 });
 serve(listener, {
   origins: ["*"],
