@@ -9,7 +9,7 @@ const root = new URL("../", import.meta.url);
 async function block(word: string, old: string, by: string): Promise<string> {
   const readme = await Deno.readTextFile(new URL("README.md", root));
   const code = readme.split(`\`\`\`ts ${word}\n`)[1]?.split("```")[0];
-  assert(code?.includes(old), `README.md has no block "${word}" with ${old}`);
+  assert(code !== undefined && code.includes(old), `No block "${word}"`);
   return code.replace(old, by);
 }
 
