@@ -1,4 +1,4 @@
-import type { CloseInfo } from "./protocol.ts";
+import type { CloseInfo } from "./_events.ts";
 
 /**
  * The connection is closed: nothing can be sent any more, or what was waited

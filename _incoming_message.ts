@@ -8,7 +8,7 @@
 import { giveBackBuffer, lendBuffer } from "./_buffers.ts";
 import { CloseCode, mask, ProtocolError } from "./frame.ts";
 import type { NegotiatedExtension } from "./extension.ts";
-import type { BinaryMessage, MessageChunk, TextMessage } from "./protocol.ts";
+import type { BinaryMessage, MessageChunk, TextMessage } from "./_events.ts";
 import { decodeUtf8, Utf8Validator } from "./_utf8.ts";
 
 // How much memory a header's announcement alone can make this side reserve, in

@@ -20,6 +20,7 @@ import { Deadline, type DeadlineOwner } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
 import { ReadBuffer } from "./_read_buffer.ts";
+import { soon, takeTurns, type TurnTaker } from "./_turns.ts";
 import { handled, Waiters } from "./_waiter.ts";
 
 /** What a consumer takes off the pump. */
@@ -60,58 +61,15 @@ interface Consumer {
 // `for await` with an `await` in its body needs three for each message.
 const PATIENCE = 8;
 
-// Those that have something to do in the next microtask, which they share.
-let due: Pump[] = [];
-
-function soon(pump: Pump): void {
-  if (due.push(pump) === 1) queueMicrotask(onMicrotask);
-}
-
-function onMicrotask(): void {
-  const pumps = due;
-  due = [];
-  for (const pump of pumps) pump.onMicrotask();
-}
-
 // How much may be inflated for one connection, in bytes, before it is the others'
 // turn. It takes some 10 ms; a bomb of 16 MiB would stop everybody for 200.
 const MAX_TRANSFORMED_AT_ONCE = 1024 * 1024;
-
-// Those that have had their turn. Some of them go on, for as long in milliseconds,
-// each time after all others were served that had something to do.
-const resting: Pump[] = [];
-const TURN = 10;
-let isTurnDue = false;
-
-/** Has the pump told when it is its turn again. */
-function takeTurns(pump: Pump): void {
-  resting.push(pump);
-  nextTurn();
-}
-
-function nextTurn(): void {
-  if (isTurnDue || resting.length === 0) return;
-  isTurnDue = true;
-  setTimeout(onTurn, 0);
-}
-
-function onTurn(): void {
-  isTurnDue = false;
-  const end = performance.now() + TURN;
-  try {
-    while (resting.length > 0 && performance.now() < end) {
-      resting.shift()!.onTurn();
-    }
-  } finally {
-    nextTurn();
-  }
-}
 
 // What arrives after the end is read to here, by all connections.
 let waste: Uint8Array<ArrayBuffer> | undefined;
 
 /** Drives one connection. */
-export class Pump implements DeadlineOwner {
+export class Pump implements DeadlineOwner, TurnTaker {
   readonly #duplex: ByteDuplex;
   readonly #protocol: WebSocketProtocol;
   readonly #limits: PumpLimits;

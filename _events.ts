@@ -1,0 +1,83 @@
+/**
+ * What a protocol tells: messages, pings and pongs, and the end.
+ *
+ * @module
+ */
+
+/** A text message. */
+export interface TextMessage {
+  /** Tells the events apart. */
+  type: "text";
+  /** The text; as bytes with `textAs: "bytes"`. */
+  data: string | Uint8Array<ArrayBuffer>;
+}
+
+/** A binary message. */
+export interface BinaryMessage {
+  /** Tells the events apart. */
+  type: "binary";
+  /** The payload. */
+  data: Uint8Array<ArrayBuffer>;
+}
+
+/** A part of a message, where {@linkcode WebSocketProtocol.chunks} is set. */
+export interface MessageChunk {
+  /** Tells the events apart. */
+  type: "chunk";
+  /** What the message is. */
+  of: "text" | "binary";
+  /** The part; a string for text, unless `textAs: "bytes"`. */
+  data: string | Uint8Array<ArrayBuffer>;
+  /** Whether the message ends here. */
+  fin: boolean;
+}
+
+/** A ping or a pong; a ping is answered by the protocol itself (§5.5.2). */
+export interface PingOrPong {
+  /** Tells the events apart. */
+  type: "ping" | "pong";
+  /** The application data, at most 125 bytes. */
+  data: Uint8Array<ArrayBuffer>;
+}
+
+/** How a connection ended. */
+export interface CloseInfo {
+  /**
+   * The code in the peer's Close frame, 1005 if it had none. Where this side
+   * failed the connection, the code that it sent; 1006 if the transport ended
+   * with no Close frame at all (RFC 6455 §7.1.5).
+   */
+  code: number;
+  /** The reason that came with the code, for a log; often empty. */
+  reason: string;
+  /** Whether the peer's Close frame was received, and all was well (§7.1.4). */
+  wasClean: boolean;
+  /** What was wrong, if the connection failed. */
+  error?: Error;
+}
+
+/** The end of the connection, exactly once, after all messages. */
+export interface Closed extends CloseInfo {
+  /** Tells the events apart. */
+  type: "close";
+}
+
+/** What {@linkcode WebSocketProtocol.receive} yields. */
+export type ProtocolEvent =
+  | TextMessage
+  | BinaryMessage
+  | MessageChunk
+  | PingOrPong
+  | Closed;
+
+/**
+ * Who is closing (RFC 6455 §7.1): nobody; this side, which has sent Close and
+ * waits for the peer's; both, Close frames having gone both ways; this side,
+ * after a fault of the peer's; and at last the transport has ended.
+ */
+export type ProtocolState =
+  | "open"
+  | "local-closing"
+  | "handshake-closed"
+  | "failed"
+  | "closed";
