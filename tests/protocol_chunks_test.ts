@@ -405,6 +405,28 @@ Deno.test("destination: none where nothing of a message's frame is missing", () 
   }
 });
 
+Deno.test("destination: none for a control frame, though the message has room", () => {
+  for (const role of ROLES) {
+    const protocol = new WebSocketProtocol({ role });
+    const fragments = [
+      binary(pattern(10), false),
+      more(pattern(15)),
+      more("a"),
+    ];
+    feed(protocol, [wire(role, ...fragments)]);
+    const bytes = wire(role, ping("pinged"));
+    for (let at = 0; at < bytes.length; at++) {
+      assertEquals(protocol.destination, undefined);
+      const isLast = at === bytes.length - 1;
+      const events = feed(protocol, [bytes.subarray(at, at + 1)]);
+      assertEquals(events, isLast ? [pingEvent("pinged")] : []);
+    }
+    feed(protocol, [wire(role, last("bc")).subarray(0, -1)]);
+    assertEquals(protocol.destination?.length, 1);
+    assertEquals(protocol.destination?.buffer.byteLength, 50);
+  }
+});
+
 Deno.test("destination: none unless all events have been taken", () => {
   for (const role of ROLES) {
     const bytes = wire(role, text("a"), binary(pattern(300)));

@@ -434,6 +434,20 @@ Deno.test("§5.5.3: the bound on pongs is 64 KiB, each counted with its header",
   assertEquals(sentBy(protocol).length, 518);
 });
 
+Deno.test("§5.5.3: pongs stay bounded while earlier output is taken bit by bit", () => {
+  const protocol = new WebSocketProtocol({ role: "server" });
+  const flood = wire("server", ...Array(600).fill(ping(pattern(125))));
+  for (let i = 0; i < 8; i++) protocol.sendBinary(new Uint8Array(131072));
+  feed(protocol, [flood]);
+  let owed = protocol.outputLength;
+  for (let i = 0; i < 16; i++) {
+    owed -= protocol.takeOutput()!.length;
+    feed(protocol, [flood]);
+    assertEquals(protocol.outputLength, owed);
+  }
+  assertEquals(sentBy(protocol).length, 517 + 1);
+});
+
 Deno.test("a pong put off goes out once the others are taken, with its own data", () => {
   const protocol = new WebSocketProtocol({ role: "server" });
   feed(protocol, [wire("server", ...Array(600).fill(ping(pattern(125))))]);
