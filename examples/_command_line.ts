@@ -5,7 +5,7 @@
  * @module
  */
 
-import { parseArgs } from "node:util";
+import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 import { serve, type ServeOptions, type Server } from "./serve.ts";
 
 /** A flag that takes a whole number. */
@@ -28,9 +28,27 @@ export interface TextFlag<Default extends string | undefined> {
   value: string;
 }
 
+/** A flag that takes a text, and may be given several times. */
+export interface ListFlag {
+  type: "list";
+  help: string;
+  /** What the help calls its value. */
+  value: string;
+  /** A letter that stands for it, behind one dash. */
+  short?: string;
+}
+
 /** A flag that takes nothing. */
 export interface SwitchFlag {
   type: "switch";
+  help: string;
+  /** A letter that stands for it, behind one dash. */
+  short?: string;
+}
+
+/** What has to be given without a flag, in the order of these. */
+export interface Operand {
+  type: "operand";
   help: string;
 }
 
@@ -39,12 +57,16 @@ export type Flags = Record<
   string,
   | NumberFlag<number | undefined>
   | TextFlag<string | undefined>
+  | ListFlag
   | SwitchFlag
+  | Operand
 >;
 
 /** What was given, or is the default. */
 export type FlagValues<F extends Flags> = {
   [Name in keyof F]: F[Name] extends { type: "switch" } ? boolean
+    : F[Name] extends { type: "list" } ? string[]
+    : F[Name] extends { type: "operand" } ? string
     : F[Name] extends { type: "number"; default: infer Default }
       ? Default extends number ? number : number | undefined
     : F[Name] extends { type: "text"; default: infer Default }
@@ -119,28 +141,58 @@ function parseFlags<F extends Flags>(
   flags: F,
   args: readonly string[],
 ): FlagValues<F> {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
     args: [...args],
-    options: Object.fromEntries(
-      [...Object.entries(flags), ["help", { type: "switch" }] as const].map((
-        [name, { type }],
-      ) => [name, {
-        type: type === "switch" ? "boolean" as const : "string" as const,
-      }]),
-    ),
+    allowPositionals: Object.values(flags).some(isOperand),
+    options: parserOptions({
+      ...flags,
+      help: { type: "switch", help: "print this" },
+    }),
   });
   if (values["help"]) {
     console.log(helpText(about, flags));
     Deno.exit(0);
   }
-  return Object.fromEntries(
+  const result = Object.fromEntries(
     Object.entries(flags).map(([name, flag]) => {
-      const given = values[name] as string | undefined;
+      if (flag.type === "operand") {
+        const operand = positionals.shift();
+        if (operand !== undefined) return [name, operand];
+        throw new UsageError(`${name.toUpperCase()} is missing; see --help`);
+      }
+      const given = values[name] as string | string[] | undefined;
       if (flag.type === "switch") return [name, given !== undefined];
+      if (flag.type === "list") return [name, given ?? []];
       if (given === undefined) return [name, flag.default];
-      return [name, flag.type === "text" ? given : toNumber(name, given, flag)];
+      return [
+        name,
+        flag.type === "text" ? given : toNumber(name, given as string, flag),
+      ];
     }),
-  ) as FlagValues<F>;
+  );
+  if (positionals.length > 0) {
+    throw new UsageError(`Unexpected argument [${positionals[0]}]`);
+  }
+  return result as FlagValues<F>;
+}
+
+function isOperand(flag: Flags[string]): boolean {
+  return flag.type === "operand";
+}
+
+function parserOptions(flags: Flags): ParseArgsOptionsConfig {
+  const options: ParseArgsOptionsConfig = {};
+  for (const [name, flag] of Object.entries(flags)) {
+    if (flag.type === "operand") continue;
+    options[name] = {
+      type: flag.type === "switch" ? "boolean" : "string",
+      multiple: flag.type === "list",
+      ...("short" in flag && flag.short !== undefined
+        ? { short: flag.short }
+        : {}),
+    };
+  }
+  return options;
 }
 
 function toNumber(
@@ -160,19 +212,21 @@ function toNumber(
 
 function helpText(about: string, flags: Flags): string {
   const rows = Object.entries(flags).map(([name, flag]) => {
+    if (flag.type === "operand") return [name.toUpperCase(), flag.help];
+    const short = "short" in flag ? `-${flag.short}, ` : "";
     const value = flag.type === "switch"
       ? ""
       : flag.type === "number"
       ? " N"
       : ` ${flag.value}`;
-    const given = flag.type === "switch" || flag.default === undefined
-      ? ""
-      : ` (${flag.default})`;
-    return [`--${name}${value}`, flag.help + given] as const;
+    const given = "default" in flag && flag.default !== undefined
+      ? ` (${flag.default})`
+      : "";
+    return [`${short}--${name}${value}`, flag.help + given];
   });
   rows.push(["--help", "print this"]);
-  const width = Math.max(...rows.map(([flag]) => flag.length));
-  const lines = rows.map(([flag, help]) => `  ${flag.padEnd(width)}  ${help}`);
+  const width = Math.max(...rows.map(([flag]) => flag!.length));
+  const lines = rows.map(([flag, help]) => `  ${flag!.padEnd(width)}  ${help}`);
   return `${about}\n\n${lines.join("\n")}`;
 }
 
@@ -257,7 +311,10 @@ export async function runServer(
 ): Promise<Server> {
   try {
     const server = serve(await listen(flags), options);
-    stopOnSignals(server);
+    stopOnSignals(async () => {
+      await server.shutdown();
+      return 0;
+    });
     console.log(`Listening on ${urlOf(scheme, server.addr, flags)}`);
     return server;
   } catch (error) {
@@ -266,22 +323,26 @@ export async function runServer(
 }
 
 /**
- * Shuts the server down and exits with 0 on SIGINT or SIGTERM; a second one does
- * not wait for the connections to close.
+ * Stops on SIGINT or SIGTERM, and exits with what `stop` resolves to; a second
+ * signal does not wait for that.
+ *
+ * @returns What SIGINT calls, for a terminal that makes a key of Ctrl-C.
  */
-export function stopOnSignals(server: Server): void {
+export function stopOnSignals(stop: () => Promise<number>): () => void {
   let stoppedAt: number | undefined;
-  const stop = async (exitCode: number): Promise<void> => {
+  const onSignal = async (exitCode: number): Promise<void> => {
     if (stoppedAt !== undefined) {
       // Ctrl-C comes twice where `deno task` hands it on as well.
       if (performance.now() - stoppedAt > 300) Deno.exit(exitCode);
       return;
     }
     stoppedAt = performance.now();
-    await server.shutdown();
-    Deno.exit(0);
+    Deno.exit(await stop());
   };
-  Deno.addSignalListener("SIGINT", () => stop(130));
-  if (Deno.build.os === "windows") return;
-  Deno.addSignalListener("SIGTERM", () => stop(143));
+  const onInterrupt = (): void => void onSignal(130);
+  Deno.addSignalListener("SIGINT", onInterrupt);
+  if (Deno.build.os !== "windows") {
+    Deno.addSignalListener("SIGTERM", () => onSignal(143));
+  }
+  return onInterrupt;
 }

@@ -1,4 +1,5 @@
 /** The programs of examples/, each in a process of its own. */
+import { utf8 } from "./_bytes.ts";
 import { within } from "./_server.ts";
 
 const ROOT = new URL("../", import.meta.url);
@@ -14,19 +15,26 @@ export interface Outcome {
 /** A program that runs. It is killed when it is disposed of. */
 export class Program implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array> | undefined;
   readonly #output: ReadableStreamDefaultReader<string>;
   readonly #errors: Promise<string>;
   #said = "";
 
-  constructor(command: string, args: string[]) {
+  /** Whether something is to be typed is said by `stdin`. */
+  constructor(
+    command: string,
+    args: string[],
+    stdin: "null" | "piped" = "null",
+  ) {
     this.#process = new Deno.Command(command, {
       args,
       cwd: ROOT,
       env: { NO_COLOR: "1" },
-      stdin: "null",
+      stdin,
       stdout: "piped",
       stderr: "piped",
     }).spawn();
+    if (stdin === "piped") this.#input = this.#process.stdin.getWriter();
     this.#output = this.#process.stdout.pipeThrough(new TextDecoderStream())
       .getReader();
     this.#errors = new Response(this.#process.stderr).text();
@@ -34,18 +42,15 @@ export class Program implements AsyncDisposable {
 
   /** `deno run` of a file in examples/, with the permissions of its task. */
   static async example(name: string, ...args: string[]): Promise<Program> {
-    const { tasks } = JSON.parse(
-      await Deno.readTextFile(new URL("deno.json", ROOT)),
-    );
-    const permissions = tasks[name].command.match(/ --allow-[^ ]+/g) ?? [];
-    return new Program(Deno.execPath(), [
-      "run",
-      `--config=${CONFIG}`,
-      "--no-prompt",
-      ...permissions.map((flag: string) => flag.trim()),
-      `examples/${name}.ts`,
-      ...args,
-    ]);
+    return new Program(Deno.execPath(), [...await run(name), ...args]);
+  }
+
+  /** The same, to type something. */
+  static async exampleWithInput(
+    name: string,
+    ...args: string[]
+  ): Promise<Program> {
+    return new Program(Deno.execPath(), [...await run(name), ...args], "piped");
   }
 
   get pid(): number {
@@ -63,6 +68,16 @@ export class Program implements AsyncDisposable {
     }
   }
 
+  /** Types a text, or pipes bytes. */
+  async type(data: string | Uint8Array): Promise<void> {
+    await this.#input!.write(typeof data === "string" ? utf8(data) : data);
+  }
+
+  /** Ends what is typed. */
+  async endInput(): Promise<void> {
+    await this.#input?.close().catch(() => {}); // it has ended
+  }
+
   kill(signal: Deno.Signal): void {
     this.#process.kill(signal);
   }
@@ -75,6 +90,7 @@ export class Program implements AsyncDisposable {
       this.#said += value;
     }
     const { code } = await within(this.#process.status);
+    await this.endInput();
     return { code, stdout: this.#said, stderr: await this.#errors };
   }
 
@@ -86,4 +102,19 @@ export class Program implements AsyncDisposable {
     }
     await this.ended();
   }
+}
+
+/** The arguments of `deno` that run an example. */
+async function run(name: string): Promise<string[]> {
+  const { tasks } = JSON.parse(
+    await Deno.readTextFile(new URL("deno.json", ROOT)),
+  );
+  const permissions = tasks[name].command.match(/ --allow-[^ ]+/g) ?? [];
+  return [
+    "run",
+    `--config=${CONFIG}`,
+    "--no-prompt",
+    ...permissions.map((flag: string) => flag.trim()),
+    `examples/${name}.ts`,
+  ];
 }
