@@ -249,7 +249,7 @@ Deno.test("cat tells how the connection was closed, and exits accordingly", asyn
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = listener.addr;
     const running = cat([`ws://127.0.0.1:${port}`, "--wait", "forever"]);
-    const conn = await listener.accept();
+    const conn = await within(listener.accept(), 30_000);
     const ws = await accept(conn);
     // Past the connection, which always sends a code
     await conn.write(hex`88 00`);
@@ -339,7 +339,7 @@ Deno.test("a handshake that fails is told with its status, in one line", async (
   await t.step("302", async () => {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const running = cat([`ws://127.0.0.1:${listener.addr.port}`]);
-    using client = new Client(await listener.accept());
+    using client = new Client(await within(listener.accept(), 30_000));
     await client.write("HTTP/1.1 302 Found\r\nLocation: /else\r\n\r\n");
     const { code, stderr } = await running;
     assertEquals(code, 1);
