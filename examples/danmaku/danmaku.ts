@@ -33,6 +33,13 @@ export interface DanmakuOptions {
    */
   rate?: number;
   /**
+   * How long comments of a room are gathered that go out together, in
+   * milliseconds. The first one after a while goes out at once.
+   *
+   * @default {40}
+   */
+  gather?: number;
+  /**
    * What this process is called, where there are several.
    *
    * @default {undefined}
@@ -100,6 +107,7 @@ export class Danmaku {
       if (this.#rooms.size >= MAX_ROOMS) this.#makeRoom();
       room = new Room(name, this.hub, {
         rate: this.#options.rate ?? 2,
+        gather: this.#options.gather ?? 40,
         server: this.#options.server,
       });
       this.#rooms.set(name, room);

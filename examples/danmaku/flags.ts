@@ -14,6 +14,12 @@ export const DANMAKU_FLAGS = {
     min: 1,
     help: "how many comments a second each viewer may make",
   },
+  gather: {
+    type: "number",
+    default: 40,
+    max: 1000,
+    help: "how long comments are gathered that go out together, in ms",
+  },
   "max-connections": {
     type: "number",
     default: 10_000,

@@ -27,7 +27,7 @@ if (import.meta.main) {
       ...DANMAKU_FLAGS,
     },
   );
-  const danmaku = await Danmaku.open({ rate: flags.rate });
+  const danmaku = await Danmaku.open(flags);
   await runServer("http", flags, {
     ...danmaku.serveOptions,
     maxConnections: flags["max-connections"],

@@ -22,8 +22,6 @@ import { RateLimit, Throttle } from "./pace.ts";
 
 /** How many comments late joiners get. */
 export const RECENT = 50;
-/** How long comments are gathered before they go out together, in milliseconds. */
-const GATHER_TIME = 40;
 /** How often at most viewers are told how many they are, in milliseconds. */
 const COUNT_INTERVAL = 250;
 /** For how long a process is believed that has said nothing, in milliseconds. */
@@ -37,6 +35,8 @@ const decoder = new TextDecoder();
 export interface RoomOptions {
   /** How many comments a second each viewer may make. */
   rate: number;
+  /** How long comments are gathered that go out together, in milliseconds. */
+  gather: number;
   /** What this process is called, where there are several. */
   server?: string | undefined;
 }
@@ -67,7 +67,7 @@ export class Room {
 
   #recent: Comment[] = [];
   #gathered: Comment[] = [];
-  readonly #sendOut = new Throttle(() => this.#publishComments(), GATHER_TIME);
+  readonly #sendOut: Throttle;
   readonly #others = new Map<string, { viewers: number; until: number }>();
   readonly #viewersKnow = new Throttle(
     () => this.#tellViewers(),
@@ -78,6 +78,7 @@ export class Room {
   #toldViewers = 0;
   #visits = 0;
   #comments = 0;
+  #isClosed = false;
 
   constructor(name: string, hub: Hub, options: RoomOptions) {
     this.name = name;
@@ -85,6 +86,7 @@ export class Room {
     this.#options = options;
     this.#screen = `screen/${name}`;
     this.#desk = `desk/${name}`;
+    this.#sendOut = new Throttle(() => this.#publishComments(), options.gather);
     // The room is a subscriber like its viewers, to what others publish.
     const onComments = listener((update: Update) => {
       if (update.type === "comments") this.#remember(update.comments);
@@ -141,6 +143,7 @@ export class Room {
     const limit = new RateLimit(rate, Math.max(2, 2 * rate));
     let refused = 0;
     return (message) => {
+      if (this.#isClosed) return;
       const retryAfter = limit.take();
       if (retryAfter > 0) {
         if (++refused > MAX_REFUSED) {
@@ -164,7 +167,8 @@ export class Room {
     const comment: Comment = { id, at: Date.now(), ...draft };
     this.#remember([comment]);
     this.#gathered.push(comment);
-    this.#sendOut.trigger();
+    if (this.#options.gather > 0) this.#sendOut.trigger();
+    else this.#publishComments();
   }
 
   #publishComments(): void {
@@ -183,6 +187,7 @@ export class Room {
   // --- How many watch ------------------------------------------------------
 
   #tellCount(): void {
+    if (this.#isClosed) return; // its last viewers are leaving
     this.#othersKnow.trigger();
     this.#viewersKnow.trigger();
   }
@@ -240,6 +245,7 @@ export class Room {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#sendOut.cancel();
     this.#viewersKnow.cancel();
     this.#othersKnow.cancel();

@@ -1,0 +1,419 @@
+/** Danmaku: what comments may be, its rooms, and its page in a browser. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { HandshakeError, Hub, InProcessBackplane } from "../mod.ts";
+import { clean, readDraft, readRoomName } from "../examples/danmaku/comment.ts";
+import { Danmaku, type DanmakuOptions } from "../examples/danmaku/danmaku.ts";
+import { RateLimit, Throttle } from "../examples/danmaku/pace.ts";
+import { browserTest, type TestPage } from "./_browser.ts";
+import { Viewer } from "./_danmaku.ts";
+import { request, TestServer, within } from "./_server.ts";
+
+// --- What comments may be ----------------------------------------------------
+
+Deno.test("comments are one visible line of a limited length", () => {
+  for (
+    const [given, cleaned] of [
+      ["  two\n\t words ", "two words"],
+      ['<b>bold</b> & "so"', '<b>bold</b> & "so"'],
+      ["a\u0000b\u0007c\u009fd", "abcd"],
+      ["left\u202eright\u2066", "leftright"],
+      ["zero\u200bwidth\ufeff", "zerowidth"],
+      ["👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧"],
+      ["می\u200cخواهم", "می\u200cخواهم"],
+      ["e\u0301", "é"],
+      [`Z${"\u0335".repeat(50)}algo`, `Z${"\u0335".repeat(4)}algo`],
+      ["half \ud83d pair", "half \ufffd pair"],
+      ["😀".repeat(30), "😀".repeat(20)],
+      ["弹".repeat(21), "弹".repeat(20)],
+      ["\u200b\n", ""],
+      [7, ""],
+      [null, ""],
+    ] as const
+  ) assertEquals(clean(given, 20), cleaned, JSON.stringify(given));
+});
+
+Deno.test("a draft has a text, and the rest is put right", () => {
+  const read = (value: unknown) => readDraft(JSON.stringify(value));
+  assertEquals(read({ name: " A ", text: "x", color: 2 }), {
+    name: "A",
+    text: "x",
+    color: 2,
+  });
+  for (const color of [-1, 1.5, "red", undefined, 1e999]) {
+    assertEquals(read({ text: "x", color }), { name: "", text: "x", color: 0 });
+  }
+  assertEquals(read({ text: "x", color: 9 })?.color, 3);
+  for (const wrong of [{}, { text: "" }, { text: 1 }, null, 1, "x", []]) {
+    assertEquals(read(wrong), undefined);
+  }
+  assertEquals(readDraft("{"), undefined);
+  assertEquals(readDraft(new Uint8Array(3)), undefined);
+});
+
+Deno.test("rooms have short names of letters and digits", () => {
+  for (
+    const [target, name] of [
+      ["/rooms/lobby", "lobby"],
+      ["/rooms/Lobby-2", "lobby-2"],
+      ["/rooms/%E5%A4%9C%E7%A9%BA", "夜空"],
+      ["/rooms/", undefined],
+      ["/rooms/a/b", undefined],
+      ["/rooms/a%2Fb", undefined],
+      ["/rooms/%E5", undefined],
+      ["/rooms/-a", undefined],
+      [`/rooms/${"a".repeat(33)}`, undefined],
+      ["/lobby", undefined],
+    ] as const
+  ) assertEquals(readRoomName(target), name, target);
+});
+
+Deno.test("a rate limit lets some through at once, and then so many a second", () => {
+  const limit = new RateLimit(2, 3, 0);
+  assertEquals([0, 0, 0, 0].map((now) => limit.take(now)), [0, 0, 0, 500]);
+  assertEquals([250, 500, 750].map((now) => limit.take(now)), [250, 0, 250]);
+  assertEquals([9e9, 9e9, 9e9, 9e9].map((now) => limit.take(now) > 0), [
+    false,
+    false,
+    false,
+    true,
+  ]);
+});
+
+Deno.test("a throttle acts at once, then no more often than it may", async () => {
+  let acts = 0;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const throttle = new Throttle(() => {
+    if (++acts === 2) resolve();
+  }, 5);
+  for (let i = 0; i < 10; i++) throttle.trigger();
+  assertEquals(acts, 1);
+  await within(promise);
+  throttle.trigger();
+  throttle.trigger();
+  assertEquals(acts, 2);
+  throttle.cancel();
+});
+
+// --- Rooms -------------------------------------------------------------------
+
+class Cinema implements AsyncDisposable {
+  readonly danmaku: Danmaku;
+  readonly server: TestServer;
+
+  private constructor(danmaku: Danmaku) {
+    this.danmaku = danmaku;
+    this.server = new TestServer(danmaku.serveOptions);
+  }
+
+  static async open(options: DanmakuOptions = {}): Promise<Cinema> {
+    return new Cinema(await Danmaku.open({ rate: 1000, ...options }));
+  }
+
+  get url(): string {
+    return this.server.url;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.danmaku.close();
+    await this.server[Symbol.asyncDispose]();
+  }
+}
+
+Deno.test("a comment is for those in the room, its author among them", async () => {
+  await using cinema = await Cinema.open();
+  await using anna = await Viewer.enter(cinema.url);
+  await using ben = await Viewer.enter(cinema.url);
+  await using cleo = await Viewer.enter(cinema.url, "夜空");
+  anna.say("hello", { name: "Anna", color: 2 });
+  await ben.hears("hello");
+  await anna.hears("hello");
+  const [comment] = ben.comments;
+  assertEquals([comment!.name, comment!.color], ["Anna", 2]);
+  assertEquals(comment!.by, anna.welcome.you);
+  cleo.say("elsewhere");
+  await cleo.hears("elsewhere");
+  assertEquals([anna.texts, cleo.texts], [["hello"], ["elsewhere"]]);
+});
+
+Deno.test("viewers are counted", async () => {
+  await using cinema = await Cinema.open();
+  await using anna = await Viewer.enter(cinema.url);
+  assertEquals(anna.viewers, 1);
+  {
+    await using ben = await Viewer.enter(cinema.url);
+    assertEquals(ben.viewers, 2);
+    await anna.until(() => anna.viewers === 2);
+  }
+  await anna.until(() => anna.viewers === 1);
+});
+
+Deno.test("late joiners get the last 50 comments, in order", async () => {
+  await using cinema = await Cinema.open();
+  await using anna = await Viewer.enter(cinema.url);
+  const texts = Array.from({ length: 60 }, (_, i) => `${i}`);
+  for (const text of texts) anna.say(text);
+  await anna.hears("59");
+  assertEquals(anna.texts, texts);
+  await using ben = await Viewer.enter(cinema.url);
+  assertEquals(ben.welcome.recent.map(({ text }) => text), texts.slice(10));
+});
+
+Deno.test("who says too much is refused, and in the end sent away", async () => {
+  await using cinema = await Cinema.open({ rate: 1 });
+  await using anna = await Viewer.enter(cinema.url);
+  for (let i = 0; i < 3; i++) anna.say(`${i}`);
+  await anna.until(() => anna.updates.some((it) => it.type === "refused"));
+  const refusal = anna.updates.find((it) => it.type === "refused");
+  assert(refusal?.type === "refused" && refusal.retryAfter <= 1000);
+  for (let i = 0; i < 40; i++) anna.say(`${i}`);
+  const { code } = await within(anna.ws.closed);
+  assertEquals([code, anna.texts[0]], [1008, "0"]);
+  assert(anna.texts.length <= 2);
+});
+
+Deno.test("what is no comment is passed over", async () => {
+  await using cinema = await Cinema.open();
+  await using anna = await Viewer.enter(cinema.url);
+  for (const wrong of ["{", "[]", '{"text":""}', "null"]) anna.ws.send(wrong);
+  anna.ws.send(new Uint8Array(8));
+  anna.say("well");
+  await anna.hears("well");
+  assertEquals(anna.texts, ["well"]);
+});
+
+Deno.test("there is nothing but rooms to connect to, and nothing but the page", async () => {
+  await using cinema = await Cinema.open();
+  await assertRejects(
+    () => Viewer.enter(new URL("x/", cinema.url).href),
+    HandshakeError,
+    "404",
+  );
+  const page = await cinema.server.ask(request("GET /"));
+  assertEquals(page.status, 200);
+  const policy = page.headers.get("content-security-policy") ?? "";
+  assert(policy.includes("default-src 'none'"));
+  assertEquals((await cinema.server.ask(request("GET /x"))).status, 404);
+  assertEquals((await cinema.server.ask(request("DELETE /"))).status, 405);
+});
+
+Deno.test("processes share comments, viewers, and what was said before", async () => {
+  const backplane = new InProcessBackplane();
+  const hub = () => new Hub({ backplane });
+  await using first = await Cinema.open({ hub: hub(), server: "1" });
+  await using anna = await Viewer.enter(first.url);
+  anna.say("before");
+  await anna.hears("before");
+
+  await using second = await Cinema.open({ hub: hub(), server: "2" });
+  await using ben = await Viewer.enter(second.url);
+  assertEquals([anna.welcome.server, ben.welcome.server], ["1", "2"]);
+  await ben.until(() =>
+    ben.updates.some((update) =>
+      update.type === "recent" && update.comments[0]?.text === "before"
+    )
+  );
+  await ben.until(() => ben.viewers === 2);
+  await anna.until(() => anna.viewers === 2);
+  ben.say("after");
+  await anna.hears("after");
+  await using cleo = await Viewer.enter(second.url);
+  assertEquals(cleo.welcome.recent.map(({ text }) => text), [
+    "before",
+    "after",
+  ]);
+});
+
+// --- The page ----------------------------------------------------------------
+
+function httpUrl(cinema: Cinema, room: string): string {
+  return `${cinema.url.replace("ws:", "http:")}#${encodeURIComponent(room)}`;
+}
+
+/** What its list of comments says. */
+async function listed(tab: TestPage): Promise<string[]> {
+  return await tab.page.locator("#list li").allInnerTexts();
+}
+
+async function sayIn(tab: TestPage, text: string): Promise<void> {
+  await tab.page.fill("#text", text);
+  await tab.page.click("#send");
+}
+
+browserTest(
+  "tabs in a room see each other's comments, and no other room's",
+  async (browser) => {
+    await using cinema = await Cinema.open();
+    const [anna, ben, cleo] = await Promise.all(
+      ["lobby", "lobby", "夜空"].map((room) =>
+        browser.open(httpUrl(cinema, room), { locale: "en-GB" })
+      ),
+    ) as [TestPage, TestPage, TestPage];
+    for (const tab of [anna, ben]) {
+      await tab.waitForText("#watching", "2 watching");
+    }
+    await cleo.waitForText("#watching", "1 watching");
+
+    await anna.page.fill("#name", "安娜");
+    await sayIn(anna, "你好 hello");
+    for (const tab of [anna, ben]) {
+      await tab.waitForText("#list", "安娜你好 hello");
+      await tab.page.locator('#stage[data-shown="1"]').waitFor();
+    }
+    await sayIn(cleo, "elsewhere");
+    await cleo.waitForText("#list", "elsewhere");
+    assertEquals(await listed(cleo), ["Somebodyelsewhere"]);
+    assertEquals((await listed(anna)).length, 1);
+
+    // A tab that changes rooms leaves one for the other.
+    await cleo.page.getByText("lobby", { exact: true }).click();
+    await cleo.waitForText("#watching", "3 watching");
+    await cleo.waitForText("#list", "你好 hello");
+    assertEquals((await listed(cleo)).length, 1);
+    for (const tab of [anna, ben, cleo]) tab.assertNoComplaints();
+  },
+);
+
+browserTest(
+  "names and texts are shown as what they are, never as HTML",
+  async (browser) => {
+    await using cinema = await Cinema.open();
+    const tab = await browser.open(httpUrl(cinema, "lobby"));
+    await using mallory = await Viewer.enter(cinema.url);
+    const html = `<img src=x onerror="document.title='owned'">`;
+    mallory.say(html, { name: "<b>M</b>" });
+    await tab.waitForText("#list", html);
+    assertEquals(await tab.page.locator("#list img, #list b b").count(), 0);
+    assert(!(await tab.page.title()).includes("owned"));
+    tab.assertNoComplaints();
+  },
+);
+
+browserTest(
+  "who is too fast is told to wait, and loses nothing; a server that goes is waited for",
+  async (browser) => {
+    const cinema = await Cinema.open({ rate: 1 });
+    const tab = await browser.open(httpUrl(cinema, "lobby"), {
+      locale: "zh-CN",
+    });
+    await tab.waitForText("#watching", "1 人正在看");
+    for (const text of ["一", "二", "三"]) {
+      await sayIn(tab, text);
+    }
+    await tab.page.locator("#send:disabled").filter({ hasText: /\d s/ })
+      .waitFor();
+    assertEquals(await tab.page.inputValue("#text"), "三");
+    await cinema[Symbol.asyncDispose]();
+    await tab.waitForText("#watching", "秒后重连");
+  },
+);
+
+browserTest(
+  "500 comments a second cost less of a frame than there is",
+  async (browser) => {
+    await using cinema = await Cinema.open({ rate: 100_000 });
+    const tab = await browser.open(httpUrl(cinema, "lobby"));
+    await tab.waitForText("#watching", /\d/);
+    await tab.page.click("#all"); // those without a free lane, too
+    await using crowd = await Viewer.enter(cinema.url);
+    let sent = 0;
+    const begin = performance.now();
+    const rain = setInterval(() => {
+      const due = (performance.now() - begin) / 2;
+      for (; sent < due; sent++) crowd.say(`第 ${sent} 条 comment`);
+    }, 10);
+    try {
+      // The processor time of the page's main thread, whatever else runs here.
+      const devtools = await tab.page.context().newCDPSession(tab.page);
+      await devtools.send("Performance.enable", { timeDomain: "threadTicks" });
+      const stage = tab.page.locator("#stage");
+      const read = async (name: string) =>
+        Number(await stage.getAttribute(`data-${name}`));
+      const look = async () => {
+        const { metrics } = await devtools.send("Performance.getMetrics");
+        return {
+          time: metrics.find(({ name }) => name === "TaskDuration")!.value,
+          frames: await read("frames"),
+          comments: await read("shown") + await read("hidden"),
+        };
+      };
+      await tab.page.locator('#stage[data-shown]:not([data-shown="0"])')
+        .waitFor();
+      const first = await look();
+      while (await read("frames") < first.frames + 90) {
+        assert(performance.now() - begin < 60_000, "The page stands still");
+        await tab.page.waitForTimeout(100);
+      }
+      const last = await look();
+      const frames = last.frames - first.frames;
+      const cost = (last.time - first.time) * 1000 / frames;
+      assert(cost < 1000 / 60, `${cost.toFixed(1)} ms of ${frames} frames`);
+      assert(last.comments > first.comments + 90);
+    } finally {
+      clearInterval(rain);
+    }
+    await crowd.until(() => crowd.texts.length === sent);
+    tab.assertNoComplaints();
+  },
+);
+
+// --- Pictures of it, for docs/, where they are asked for ---------------------
+
+const CONVERSATION = [
+  ["小满", "晚上好,今天的月亮真圆"],
+  ["Maya", "Good evening from Lisbon"],
+  ["阿澈", "前排围观"],
+  ["Jonas", "the lanterns!! 🏮"],
+  ["", "打卡打卡"],
+  ["林深", "风好像停了"],
+  ["Noor", "first time here, hi"],
+  ["Kai", "how is everyone so calm"],
+  ["一一", "因为海很慢"],
+  ["小满", "说得真好"],
+  ["Maya", "saving that line"],
+  ["Ines", "太美了吧"],
+  ["阿澈", "前方高能"],
+  ["Theo", "where is this?"],
+  ["林深", "哪里都可以是这里"],
+  ["Noor", "❤️"],
+  ["Ola", "<b>hello</b> & good night"],
+  ["一一", "晚安 goodnight"],
+] as const;
+
+const PICTURES = {
+  danmaku_light: { viewport: { width: 1280, height: 800 } },
+  danmaku_dark: {
+    viewport: { width: 1280, height: 800 },
+    colorScheme: "dark",
+    locale: "zh-CN",
+  },
+  danmaku_phone: {
+    viewport: { width: 390, height: 844 },
+    deviceScaleFactor: 2,
+    isMobile: true,
+    hasTouch: true,
+    colorScheme: "dark",
+  },
+} as const;
+
+if (Deno.env.get("SCREENSHOTS") !== undefined) {
+  browserTest("pictures of the page are taken", async (browser) => {
+    await Deno.mkdir("docs", { recursive: true });
+    for (const [name, options] of Object.entries(PICTURES)) {
+      await using cinema = await Cinema.open();
+      const tab = await browser.open(httpUrl(cinema, "夜空"), options);
+      await tab.page.locator("#watching[data-state=here]").waitFor();
+      await using crowd = await Viewer.enter(cinema.url, "夜空");
+      const colors = [0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5];
+      for (const [i, [name, text]] of CONVERSATION.entries()) {
+        if (i === 9) {
+          await tab.page.fill("#name", "Lee 小李");
+          await sayIn(tab, "Hello 大家好!");
+        }
+        crowd.say(text, { name, color: colors[i % colors.length]! });
+        await tab.page.waitForTimeout(390);
+      }
+      await tab.page.locator("body").click({ position: { x: 2, y: 2 } });
+      await tab.page.screenshot({ path: `docs/${name}.png` });
+    }
+  });
+}
