@@ -129,6 +129,43 @@ Deno.test("an encoded frame of just 128 KiB is referred to", () => {
   assert(copy !== bytes[1]);
 });
 
+Deno.test("an encoded frame is referred to as long as it is alone", () => {
+  const frame = hex`81 01 61`;
+  for (const masks of [false, true]) {
+    const output = new Output(masks);
+    output.encoded(frame);
+    assertEquals(output.byteLength, 3);
+    assert(output.take() === frame, "it was copied");
+    output.release();
+    assertEquals(output.byteLength, 0);
+    output.encoded(frame);
+    output.clear();
+    assertEquals(output.take(), undefined);
+    output.encoded(frame);
+    output.encoded(frame);
+    assertEquals(pieces(output), [concat(frame, frame)]);
+    output.encoded(frame);
+    output.text(Text, "b");
+    output.frame(Binary, hex`63`);
+    const joined = concat(...pieces(output));
+    assertEquals(joined.subarray(0, 3), frame);
+    assertEquals(joined.length, masks ? 17 : 9);
+  }
+  assertEquals(frame, hex`81 01 61`);
+});
+
+Deno.test("an encoded frame that does not fit with the next goes before it", () => {
+  const frame = binary(pattern(REFERENCE_FROM - 20));
+  for (const length of [REFERENCE_FROM - 1, REFERENCE_FROM]) {
+    const output = new Output(false);
+    output.encoded(frame);
+    output.frame(Binary, pattern(length));
+    const expected = concat(frame, binary(pattern(length)));
+    assertEquals(output.byteLength, expected.length);
+    assertEquals(concat(...pieces(output)), expected);
+  }
+});
+
 Deno.test("texts are encoded behind their header, whatever its length", () => {
   for (const masks of [false, true]) {
     for (const unit of ["a", "é", "界", "👋", "a界", "\ud800"]) {
