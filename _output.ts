@@ -48,6 +48,7 @@ export class Output {
     [];
   #buffer: Uint8Array<ArrayBuffer> | undefined;
   #length = 0;
+  #lastLength = 0;
   #byteLength = 0;
   #taken: Uint8Array<ArrayBuffer> | undefined;
   // An encoded frame, as long as nothing else is queued.
@@ -211,7 +212,8 @@ export class Output {
         return this.#buffer = lendBuffer(length);
       }
     }
-    const larger = lendBuffer(needed);
+    // As much as last time, so that a burst of frames is not moved twice.
+    const larger = lendBuffer(Math.max(needed, this.#lastLength));
     if (buffer !== undefined) {
       larger.set(buffer.subarray(0, this.#length));
       giveBackBuffer(buffer);
@@ -250,6 +252,7 @@ export class Output {
       bytes: buffer.subarray(0, this.#length),
       lent: buffer,
     });
+    this.#lastLength = this.#length;
     this.#buffer = undefined;
     this.#length = 0;
   }
