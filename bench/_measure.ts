@@ -166,7 +166,7 @@ async function closeAll(
 
 /**
  * Has the server send each message of the first connection to all of them. The
- * next one follows when all have it.
+ * next `depth` follow when all have them.
  */
 export async function measureBroadcast(
   target: Target,
@@ -188,16 +188,17 @@ export async function measureBroadcast(
     new Histogram(),
   );
   const connections = [publisher!, ...others];
-  let missing = connections.length;
+  const { depth } = pattern;
+  let missing = depth * connections.length;
   const onReceived = (count: number): Promise<void> | undefined => {
     missing -= count;
     if (missing > 0) return undefined;
-    missing += connections.length;
-    return publisher!.send(1);
+    missing += depth * connections.length;
+    return publisher!.send(depth);
   };
   const going = Promise.all([
     ...connections.map((connection) => connection.receive(onReceived)),
-    publisher!.send(1),
+    publisher!.send(depth),
   ]);
   try {
     const counts = () => connections.map(({ received }) => received);

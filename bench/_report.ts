@@ -33,6 +33,11 @@ export const MEMORY: Column = {
   heading: "MB",
   factor: 1 / 2 ** 20,
 };
+export const PER_CONNECTION: Column = {
+  key: "perConnection",
+  heading: "KiB each",
+  factor: 1 / 1024,
+};
 export const WAITED: Column = { key: "waited", heading: "waited" };
 export const LOAD: Column = { key: "load", heading: "load" };
 

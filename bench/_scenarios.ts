@@ -5,6 +5,12 @@ import type { Pattern } from "./_load.ts";
 /** A pattern with a name. */
 export type EchoScenario = Pattern & { readonly title: string };
 
+/** A length in bytes, such as 64 KiB. */
+export function formatSize(size: number): string {
+  if (size >= 2 ** 20) return `${size / 2 ** 20} MiB`;
+  return size >= 1024 ? `${size / 1024} KiB` : `${size} B`;
+}
+
 /** Names a pattern. */
 export function echoScenario(
   name: string,
@@ -13,11 +19,7 @@ export function echoScenario(
   size: number,
   depth: number,
 ): EchoScenario {
-  const length = size >= 2 ** 20
-    ? `${size / 2 ** 20} MiB`
-    : size >= 1024
-    ? `${size / 1024} KiB`
-    : `${size} B`;
+  const length = formatSize(size);
   const title =
     `${name}: ${connections} connections, ${length} ${content}, ${depth} at a time`;
   return { title, connections, content, size, depth };

@@ -29,17 +29,18 @@ import { runStudy, type Study } from "./_study.ts";
 
 const { ours, deno, ws, bun } = SERVERS;
 
-function toAll(size: number): Pattern & { title: string } {
+function toAll(size: number, depth = 1): Pattern & { title: string } {
   const connections = 1000;
-  const title = `${size} B of text to ${connections} connections`;
-  return { title, connections, content: "text", size, depth: 1 };
+  const count = depth === 1 ? "" : `${depth} messages at once, each `;
+  const title = `${count}${size} B of text to ${connections} connections`;
+  return { title, connections, content: "text", size, depth };
 }
 
 const study: Study<ServerKind, Pattern & { title: string }> = {
   about: "One message to many connections.",
   noun: "servers",
   subjects: { ours: ours!, deno: deno!, ws: ws!, bun: bun! },
-  scenarios: { B1: toAll(128), B2: toAll(4096) },
+  scenarios: { B1: toAll(128), B2: toAll(4096), B3: toAll(128, 8) },
   baseline: "ws",
   async measure(kind, scenario, at) {
     const { core } = at;
