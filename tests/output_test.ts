@@ -166,6 +166,54 @@ Deno.test("an encoded frame that does not fit with the next goes before it", () 
   }
 });
 
+Deno.test("an encoded frame that is alone is referred to, until others join it", () => {
+  for (const length of [0, 1, 1000, 120_000]) {
+    const encoded = binary(pattern(length));
+    const copy = encoded.slice();
+    const output = new Output(false);
+    output.encoded(encoded);
+    assertEquals(output.byteLength, encoded.length);
+    assert(output.take() === encoded);
+    assertEquals(output.byteLength, 0);
+    output.release();
+    const joining: [Uint8Array, () => void][] = [
+      [encoded, () => output.encoded(encoded)],
+      [hex`81 01 61`, () => output.text(Text, "a")],
+      [binary(pattern(200)), () => output.frame(Binary, pattern(200))],
+      [
+        binary(pattern(REFERENCE_FROM)),
+        () => output.frame(Binary, pattern(REFERENCE_FROM)),
+      ],
+      [
+        binary(pattern(131_071)),
+        () => output.frame(Binary, pattern(131_071)),
+      ],
+      [
+        binary(pattern(REFERENCE_FROM)),
+        () => output.encoded(binary(pattern(REFERENCE_FROM))),
+      ],
+    ];
+    for (const [bytes, queue] of joining) {
+      output.encoded(encoded);
+      queue();
+      output.text(Text, "end");
+      const total = encoded.length + bytes.length + 5;
+      assertEquals(output.byteLength, total);
+      const found = pieces(output);
+      assertEquals(
+        concat(...found),
+        concat(encoded, bytes, hex`81 03 65 6e 64`),
+      );
+      if (total < 1000) assertEquals(found.length, 1);
+      assertEquals(output.byteLength, 0);
+    }
+    output.encoded(encoded);
+    output.clear();
+    assertEquals([output.byteLength, output.take()], [0, undefined]);
+    assertEquals(encoded, copy);
+  }
+});
+
 Deno.test("texts are encoded behind their header, whatever its length", () => {
   for (const masks of [false, true]) {
     for (const unit of ["a", "é", "界", "👋", "a界", "\ud800"]) {
@@ -204,8 +252,15 @@ Deno.test("a text's buffer is as large as it may become, and no larger", () => {
   assertEquals(piece?.buffer.byteLength, 65536);
   output.text(Text, "a".repeat(16 * 1024 + 1));
   assertEquals(output.take()?.buffer.byteLength, 65536);
+  // What comes next is likely to be as long, up to a limit.
   output.text(Text, "a");
-  assertEquals(output.take()?.buffer.byteLength, 1024);
+  assertEquals(output.take()?.buffer.byteLength, 16384);
+  let size = 0;
+  for (let i = 0; i < 3; i++) {
+    output.text(Text, "a");
+    size = output.take()!.buffer.byteLength;
+  }
+  assertEquals(size, 1024, "small again after a while");
 });
 
 Deno.test("small frames take small buffers, which grow", () => {

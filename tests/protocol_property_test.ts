@@ -1,7 +1,7 @@
 /** Any frames, any messages, cut anywhere: RFC 6455 §5 to §8. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeFrame } from "../frame.ts";
-import { prepareMessage } from "../prepared.ts";
+import { PreparedMessage, prepareMessage } from "../prepared.ts";
 import { WebSocketProtocol } from "../protocol.ts";
 import { concat, hex, pattern, utf8 } from "./_bytes.ts";
 import { flipping } from "./_fake_extensions.ts";
@@ -353,6 +353,11 @@ property("frames that are queued come out in order, taken at any time", [
       { weight: 2, arbitrary: fc.constant("take" as const) },
       { weight: 1, arbitrary: fc.constant("release" as const) },
       { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 300 }) },
+      {
+        weight: 2,
+        arbitrary: fc.oneof(fc.nat(300), fc.nat(200_000))
+          .map((length) => prepareMessage(pattern(length))),
+      },
     ),
     { maxLength: 40 },
   ),
@@ -371,6 +376,9 @@ property("frames that are queued come out in order, taken at any time", [
     } else if (typeof step === "string") {
       protocol.sendText(step);
       expected.push([1, utf8(step)]);
+    } else if (step instanceof PreparedMessage) {
+      protocol.sendPrepared(step);
+      expected.push([2, step.data]);
     } else {
       protocol.sendBinary(pattern(step));
       expected.push([2, pattern(step)]);

@@ -539,6 +539,15 @@ Deno.test("what is taken stays as it is until it is released", () => {
   }
 });
 
+Deno.test("what is released is written to again", () => {
+  const protocol = new WebSocketProtocol({ role: "server" });
+  protocol.sendText("a");
+  const { buffer } = protocol.takeOutput()!;
+  protocol.releaseOutput();
+  protocol.sendText("b");
+  assert(protocol.takeOutput()?.buffer === buffer);
+});
+
 Deno.test("opcodes of what is sent are those asked for", () => {
   const opcodes = afterSending("client", (protocol) => {
     protocol.sendText("");
