@@ -212,8 +212,10 @@ export class Output {
         return this.#buffer = lendBuffer(length);
       }
     }
-    // As much as last time, so that a burst of frames is not moved twice.
-    const larger = lendBuffer(Math.max(needed, this.#lastLength));
+    // As much as last time, so that bursts of small frames are not moved again
+    // and again; but a peer that reads no more must not hold much.
+    const likely = Math.min(this.#lastLength, 16384);
+    const larger = lendBuffer(Math.max(needed, likely));
     if (buffer !== undefined) {
       larger.set(buffer.subarray(0, this.#length));
       giveBackBuffer(buffer);

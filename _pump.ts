@@ -20,7 +20,7 @@ import { Deadline, type DeadlineOwner } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
 import { ReadBuffer } from "./_read_buffer.ts";
-import { soon, takeTurns, type TurnTaker } from "./_turns.ts";
+import { hasWorked, soon, takeTurns, type TurnTaker } from "./_turns.ts";
 import { handled, Waiters } from "./_waiter.ts";
 
 /** What a consumer takes off the pump. */
@@ -68,6 +68,9 @@ const MAX_TRANSFORMED_AT_ONCE = 1024 * 1024;
 // What arrives after the end is read to here, by all connections.
 let waste: Uint8Array<ArrayBuffer> | undefined;
 
+// From so many bytes on, what a read has brought may take a while.
+const BULK = 8192;
+
 /** Drives one connection. */
 export class Pump implements DeadlineOwner, TurnTaker {
   readonly #duplex: ByteDuplex;
@@ -82,6 +85,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
   #queuedBytes = 0;
   #isDropping = false;
   #isResting = false;
+  // When a read last brought so much that others may have to wait for it.
+  #bulkSince: number | undefined;
   readonly #waiters = new Waiters<Received | undefined>();
 
   #consumer: Consumer | undefined;
@@ -334,7 +339,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#isResting = false;
     if (this.#isEnded) return;
     this.#protocol.resume();
-    this.#onReceived();
+    if (this.#closed === undefined) this.#onReceived();
+    else if (this.#isWriteEnded && !this.#isReading) this.#read();
   }
 
   #isFull(): boolean {
@@ -411,6 +417,14 @@ export class Pump implements DeadlineOwner, TurnTaker {
   }
 
   #read(): void {
+    if (this.#bulkSince !== undefined) {
+      const worked = performance.now() - this.#bulkSince;
+      this.#bulkSince = undefined;
+      if (hasWorked(worked)) {
+        this.#rest();
+        return;
+      }
+    }
     this.#isReading = true;
     let into: Uint8Array<ArrayBuffer>;
     if (this.#closed !== undefined) {
@@ -435,6 +449,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
       return;
     }
     this.isAlive = true;
+    if (length >= BULK) this.#bulkSince = performance.now();
     if (this.#closed !== undefined) {
       this.#read();
       return;
@@ -630,7 +645,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
       }
     }
     // To close at once could cost a peer that still sends what it has not read.
-    if (!this.#isReading) this.#read();
+    if (!this.#isReading && !this.#isResting) this.#read();
   }
 
   /**

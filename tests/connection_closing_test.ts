@@ -170,6 +170,24 @@ Deno.test(
 );
 
 Deno.test(
+  "forEach() gets all that comes while closing, however slow its function is",
+  bounded(async () => {
+    const { ws, peer } = open({ maxReadAheadMessages: 5 });
+    const seen: Message[] = [];
+    const receiving = ws.forEach(async (message) => {
+      seen.push(message);
+      await quiet();
+    });
+    ws.close();
+    const all = Array.from({ length: 300 }, (_, i) => `${i}`);
+    await peer.send(...all.map((message) => text(message)), close());
+    peer.duplex.close();
+    await receiving;
+    assertEquals(seen, all);
+  }),
+);
+
+Deno.test(
   "a part that was dropped while closing is no part of a whole message",
   bounded(async () => {
     const { ws, peer } = open({ maxReadAheadMessages: 3 });
