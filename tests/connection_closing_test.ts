@@ -181,9 +181,9 @@ Deno.test(
     ws.close();
     const all = Array.from({ length: 300 }, (_, i) => `${i}`);
     await peer.send(...all.map((message) => text(message)), close());
-    peer.duplex.close();
     await receiving;
     assertEquals(seen, all);
+    peer.duplex.close();
   }),
 );
 
