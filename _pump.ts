@@ -353,7 +353,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
    * Looks at what nobody has asked for yet, so that pings are answered and a
    * Close frame is seen, up to the limits. Nobody can wait for ever for room
    * once this side is closing: then what is too much is dropped, and all that
-   * comes after it, so that there is no gap.
+   * comes after it, so that there is no gap. But what `forEach()` is going to take
+   * is not.
    */
   #parseAhead(): void {
     while (!this.#isFull()) {
@@ -363,10 +364,14 @@ export class Pump implements DeadlineOwner, TurnTaker {
       this.#queue.push(message);
       this.#queuedBytes += message.data.length;
     }
-    if (this.#protocol.state !== "open" && this.#parse() !== undefined) {
+    if (this.#mayDrop && this.#parse() !== undefined) {
       this.#isDropping = true;
       this.#parse();
     }
+  }
+
+  get #mayDrop(): boolean {
+    return this.#protocol.state !== "open" && this.#consumer === undefined;
   }
 
   /** Goes on as soon as the consumer has worked off what it can. */
@@ -411,9 +416,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.flush();
     if (this.#closed !== undefined || this.#isEnded) return;
     if (this.#isResting) return;
-    const isWanted = isAwaited || !this.#isFull() ||
-      this.#protocol.state !== "open";
-    if (isWanted) this.#read();
+    if (isAwaited || !this.#isFull() || this.#mayDrop) this.#read();
   }
 
   #read(): void {
