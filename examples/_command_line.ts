@@ -281,6 +281,10 @@ async function listenUnix(path: string): Promise<Deno.Listener> {
     (await Deno.connect({ transport: "unix", path })).close();
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionRefused) {
+      // A file refuses connections too.
+      if (!(await Deno.lstat(path)).isSocket) {
+        throw new UsageError(`Cannot listen at ${path}: it is no socket`);
+      }
       await Deno.remove(path);
       return Deno.listen({ transport: "unix", path });
     }

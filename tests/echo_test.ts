@@ -140,7 +140,16 @@ Deno.test("echo listens at a Unix socket, again and again", {
     await echo.ended();
   }
   assertEquals([...Deno.readDirSync(folder)], []);
-  await Deno.remove(folder);
+  // What is no socket is not in the way of one.
+  await Deno.writeTextFile(path, "precious");
+  await using echo = await Program.example("echo", "--unix", path);
+  const { code, stderr } = await echo.ended();
+  assertEquals([code, stderr], [
+    1,
+    `error: Cannot listen at ${path}: it is no socket\n`,
+  ]);
+  assertEquals(await Deno.readTextFile(path), "precious");
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("echo --help tells all flags", async () => {
