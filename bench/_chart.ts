@@ -10,8 +10,8 @@ export interface Series {
 }
 
 const WIDTH = 760;
-const LIGHT = ["#0969da", "#8c959f", "#bc4c00", "#1a7f37", "#8250df"];
-const DARK = ["#58a6ff", "#8b949e", "#f0883e", "#3fb950", "#bc8cff"];
+const LIGHT = ["#0969da", "#bc4c00", "#1a7f37", "#8250df", "#8c959f"];
+const DARK = ["#58a6ff", "#f0883e", "#3fb950", "#bc8cff", "#8b949e"];
 
 function colours(of: readonly string[]): string {
   return of.map((colour, i) =>
@@ -63,7 +63,7 @@ function legend(series: readonly Series[]): string[] {
   let x = 16;
   return series.flatMap(({ title }, i) => {
     const at = x;
-    x += 34 + title.length * 6.6;
+    x += 36 + title.length * 7;
     return [
       `<rect class="c${i}" x="${round(at)}" y="38" width="10" height="10"/>`,
       text(at + 15, 47, title),
@@ -128,7 +128,7 @@ export function lineChart(
   const min = isLog ? Math.floor(Math.log10(Math.min(...all))) : 0;
   const max = isLog
     ? Math.max(min + 1, Math.ceil(Math.log10(Math.max(...all))))
-    : Math.max(...all) * 1.1;
+    : ticksUpTo(Math.max(...all)).at(-1)!;
   const x = (i: number): number =>
     left + (right - left) * i / Math.max(1, steps.length - 1);
   const y = (value: number): number =>
@@ -139,7 +139,7 @@ export function lineChart(
   ];
   const ticks = isLog
     ? Array.from({ length: max - min + 1 }, (_, i) => 10 ** (min + i))
-    : [0, 1, 2, 3, 4].map((i) => max * i / 4);
+    : ticksUpTo(max);
   for (const tick of ticks) {
     const at = round(y(tick));
     body.push(
@@ -161,6 +161,14 @@ export function lineChart(
     }
   }
   return page(title, bottom + 36, body);
+}
+
+/** Round numbers, from 0 to what is not less than `max`. */
+function ticksUpTo(max: number): number[] {
+  const power = 10 ** Math.floor(Math.log10(max / 4));
+  const step = power * [1, 2, 5, 10].find((it) => power * it * 5 >= max)!;
+  const count = Math.ceil(max / step - 1e-9);
+  return Array.from({ length: count + 1 }, (_, i) => step * i);
 }
 
 /** 1,500,000 as 1.5M. */

@@ -188,12 +188,13 @@ export function toMarkdown(table: Table): string {
 /** When, where and with what it was measured: a sentence. */
 export function provenance(results: Results): string {
   const { date, machine, rounds, seconds } = results;
+  const times = rounds === 1 ? "one round" : `${rounds} rounds`;
   const versions = new Set(
     Object.values(results.subjects).map(({ version }) => version),
   );
   return `Measured on ${date} with ${
     [...versions].join(", ")
-  }, and Deno ${Deno.version.deno}, on ${machine}; the median of ${rounds} rounds of ${seconds} s.`;
+  }, under load from ${machine}; the median of ${times} of ${seconds} s.`;
 }
 
 /** Prints all scenarios, and what failed. */

@@ -104,12 +104,6 @@ export const SERVERS: Record<string, ServerKind> = {
         )
         : deno("--allow-net=127.0.0.1", "bench/peers/ours.ts", mode, `${port}`),
   },
-  tcp: {
-    title: "raw TCP on Deno",
-    version: denoVersion,
-    command: () => deno("--allow-net=127.0.0.1", "bench/peers/tcp.ts"),
-    raw: true,
-  },
   deno: {
     title: "Deno.upgradeWebSocket",
     version: denoVersion,
@@ -134,6 +128,12 @@ export const SERVERS: Record<string, ServerKind> = {
       program: (await bun)!.program,
       args: [pathOf("bench/peers/bun.mjs"), mode],
     }),
+  },
+  tcp: {
+    title: "raw TCP on Deno",
+    version: denoVersion,
+    command: () => deno("--allow-net=127.0.0.1", "bench/peers/tcp.ts"),
+    raw: true,
   },
 };
 

@@ -226,7 +226,7 @@ async function describeMachine(): Promise<string> {
     )?.[1]
     : undefined;
   const load = Deno.loadavg()[0]!.toFixed(1);
-  return `${cores} cores of ${
+  return `Deno ${Deno.version.deno} on ${cores} cores of ${
     name ?? Deno.build.arch
-  }, ${Deno.build.os} ${Deno.osRelease()}, load ${load} at the beginning`;
+  }, ${Deno.build.os} ${Deno.osRelease()}, whose load average was ${load} before`;
 }

@@ -25,7 +25,6 @@ import {
   printScenarios,
   provenance,
   RATE,
-  scenarioTable,
   toMarkdown,
   WAITED,
   writeSection,
@@ -82,7 +81,7 @@ interface Growth {
   readonly isLog: boolean;
   /** The scenarios, and what they are called below the chart. */
   readonly steps: Record<string, string>;
-  /** Of a server's figures at the first step, the last, and all of them. */
+  /** What it says of a server. */
   sentence(title: string, of: Found): string;
 }
 
@@ -119,11 +118,11 @@ const GROWTH: Growth[] = [
     sentence(title, of) {
       const cpu = of("cpu");
       const large = SIZES.at(-1)! / cpu.at(-1)!;
-      return `${title}: a message costs ${
-        format(cpu[0]! / 1000)
-      } µs whatever its size, and then a second of CPU for each ${
+      return `${title}: 16 B take ${format(cpu[0]! / 1000)} µs and 4 KiB ${
+        format(cpu[2]! / 1000)
+      }, so that messages count up to there; then bytes do, ${
         format(large)
-      } GB.`;
+      } GB for each second of CPU.`;
     },
   },
   {
@@ -136,12 +135,10 @@ const GROWTH: Growth[] = [
     steps: stepsOf(PROCESSES, "P", String),
     sentence(title, of) {
       const rates = of("rate");
-      const best = rates.indexOf(Math.max(...rates));
-      return `${title}: ${
-        PROCESSES[best]
-      } processes do the most on ${navigator.hardwareConcurrency} cores, one of which the load has most of: ${
-        format(rates[best]! / rates[0]!)
-      } times as many messages as one.`;
+      const gains = rates.slice(1).map((rate, i) =>
+        `${PROCESSES[i + 1]} do ${format(rate / rates[0]!)} times`
+      );
+      return `${title}: ${gains.join(", ")} as much as one process.`;
     },
   },
 ];
@@ -158,7 +155,26 @@ function stepsOf(
 
 const COLUMNS = [RATE, CPU, P50, P99, FAIRNESS, MEMORY, PER_CONNECTION];
 
-/** One chart, what it says, and a table for each of its steps. */
+/** A row for each step. */
+function stepTable({ steps }: Growth, results: Results): string[][] {
+  const servers = Object.entries(results.subjects);
+  const columns = [CPU, RATE, PER_CONNECTION];
+  const head = servers.flatMap(([, { title }]) =>
+    columns.map(({ heading }) => `${title}: ${heading}`)
+  );
+  const rows = Object.entries(steps).map(([name, step]) => [
+    step,
+    ...servers.flatMap(([server]) =>
+      columns.map(({ key, factor = 1 }) => {
+        const value = figure(results, name, server, key);
+        return format(value === undefined ? undefined : value * factor);
+      })
+    ),
+  ]);
+  return [["", ...head], ...rows];
+}
+
+/** One chart, what it says, and a table of its steps. */
 async function write(growth: Growth, results: Results): Promise<string[]> {
   const { file, title, key, factor, steps } = growth;
   const names = Object.keys(steps);
@@ -182,10 +198,7 @@ async function write(growth: Growth, results: Results): Promise<string[]> {
   return [
     `![${title}](${file})`,
     sentences.join(" "),
-    ...names.flatMap((name) => [
-      `${results.scenarios[name]}:`,
-      toMarkdown(scenarioTable(results, name, COLUMNS)),
-    ]),
+    toMarkdown(stepTable(growth, results)),
   ];
 }
 
