@@ -84,6 +84,11 @@ export class Pump implements DeadlineOwner, TurnTaker {
   #queue: Received[] = [];
   #queuedBytes = 0;
   #isDropping = false;
+  // Whether somebody takes parts of a message; otherwise, those of one that is
+  // to be whole all the same.
+  #inParts = false;
+  #parts: MessageChunk[] = [];
+  #partsLength = 0;
   #isResting = false;
   // When a read last brought so much that others may have to wait for it.
   #bulkSince: number | undefined;
@@ -176,9 +181,18 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   // --- Receiving -----------------------------------------------------------
 
+  /**
+   * Has the next message delivered in parts; or, when that is over, whole ones.
+   * One of which nobody has taken a part is delivered whole then.
+   */
+  takeParts(inParts: boolean): void {
+    this.#inParts = inParts;
+  }
+
   /** The next message that is there already. Its bytes are the caller's. */
   take(): Received | undefined {
     this.#taken++;
+    if (this.#inParts && this.#parts.length > 0) return this.#joined(false);
     if (this.#queue.length > 0) {
       if (!this.#isReading) this.#settle();
       return this.#unqueue();
@@ -297,10 +311,17 @@ export class Pump implements DeadlineOwner, TurnTaker {
       switch (event.type) {
         case "text":
         case "binary":
-        case "chunk":
           if (this.#isDropping) break;
           this.isActive = true;
           return event;
+        case "chunk": {
+          if (this.#isDropping) break;
+          this.isActive = true;
+          if (this.#inParts) return event;
+          const message = this.#join(event);
+          if (message !== undefined) return message;
+          break;
+        }
         case "pong":
           this.#owner.onPong(event.data);
           break;
@@ -343,10 +364,41 @@ export class Pump implements DeadlineOwner, TurnTaker {
     else if (this.#isWriteEnded && !this.#isReading) this.#read();
   }
 
+  /** Puts a message together that was begun in parts; returns it at its end. */
+  #join(part: MessageChunk): Received | undefined {
+    this.#buffer.lend();
+    this.#parts.push(part);
+    this.#partsLength += part.data.length;
+    return part.fin ? this.#joined(true) : undefined;
+  }
+
+  #joined(isWhole: boolean): Received {
+    const parts = this.#parts;
+    const { of } = parts[0]!;
+    let data: Received["data"];
+    if (typeof parts[0]!.data === "string") {
+      data = parts.map((part) => part.data).join("");
+    } else {
+      data = new Uint8Array(this.#partsLength);
+      let at = 0;
+      for (const part of parts) {
+        data.set(part.data as Uint8Array, at);
+        at += part.data.length;
+      }
+    }
+    this.#parts = [];
+    this.#partsLength = 0;
+    if (!isWhole) return { type: "chunk", of, data, fin: false };
+    return of === "text"
+      ? { type: of, data }
+      : { type: of, data: data as Uint8Array<ArrayBuffer> };
+  }
+
   #isFull(): boolean {
     const { maxReadAhead, maxReadAheadMessages } = this.#limits;
     return this.#queue.length >= maxReadAheadMessages ||
-      this.#queuedBytes + this.#protocol.unfinishedLength >= maxReadAhead;
+      this.#queuedBytes + this.#partsLength + this.#protocol.unfinishedLength >=
+        maxReadAhead;
   }
 
   /**

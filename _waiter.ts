@@ -58,10 +58,63 @@ export class Waiters<T> {
     for (const waiter of this.#waiters.splice(0)) waiter.resolve(value);
   }
 
-  /** Turns all away who wait now. */
+  /** Turnstile all away who wait now. */
   rejectAll(error: unknown): void {
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
+}
+
+/** What one at a time can do: the first to come is the first to do it. */
+export class Turnstile {
+  // Resolved when the last who has come is through.
+  #last: Promise<void> | undefined;
+
+  /** Whether nobody does it, or waits to. */
+  get isFree(): boolean {
+    return this.#last === undefined;
+  }
+
+  /**
+   * Waits for a turn.
+   *
+   * @param signal Cancels the wait; nobody else is disturbed.
+   * @returns What ends the turn.
+   */
+  async take(signal?: AbortSignal): Promise<() => void> {
+    const before = this.#last;
+    let resolve!: () => void;
+    const mine = new Promise<void>((it) => resolve = it);
+    const last = before === undefined ? mine : before.then(() => mine);
+    this.#last = last;
+    const end = (): void => {
+      resolve();
+      if (this.#last === last) this.#last = undefined;
+    };
+    try {
+      if (before !== undefined) await unlessAborted(before, signal);
+      return end;
+    } catch (error) {
+      before!.then(end);
+      throw error;
+    }
+  }
+}
+
+/** Waits for a promise that does not reject, unless the wait is cancelled. */
+function unlessAborted(
+  promise: Promise<void>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) return onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(() => {
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    });
+  });
 }
 
 /** Keeps a rejection that nobody looks at from ending the program. */

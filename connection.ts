@@ -21,7 +21,7 @@ import { type Duplex, type RemoteAddress, toByteDuplex } from "./_duplex.ts";
 import { Liveness } from "./_liveness.ts";
 import { REFERENCE_FROM } from "./_output.ts";
 import { DONE, Pump, type Received } from "./_pump.ts";
-import { handled } from "./_waiter.ts";
+import { handled, Turnstile } from "./_waiter.ts";
 
 export { ConnectionClosedError } from "./_connection_closed_error.ts";
 export type {
@@ -215,7 +215,7 @@ export class WebSocketConnection
 
   // Whose parts are being received, or sent.
   #incoming: IncomingStream | undefined;
-  #outgoing: Promise<void> | undefined;
+  #turnstile: Turnstile | undefined;
   #closed: Promise<CloseInfo> | undefined;
   #readable: ReadableStream<Message> | undefined;
   #writable: WritableStream<string | Uint8Array | PreparedMessage> | undefined;
@@ -373,15 +373,19 @@ export class WebSocketConnection
     signal?: AbortSignal,
   ): Promise<IncomingStream | undefined> {
     this.#assertUnshared();
+    signal?.throwIfAborted();
     this.#incoming = AWAITED;
-    this.#protocol.chunks = true;
+    this.#takeParts(true);
+    // At once, since what has arrived may be looked at before the `finally`.
+    const onAbort = () => this.#takeParts(false);
+    signal?.addEventListener("abort", onAbort);
     let first: Received | undefined;
     try {
       first = await this.#pump.next(signal);
     } finally {
       this.#incoming = undefined;
-      // A message that has begun in parts goes on in parts.
-      this.#protocol.chunks = false;
+      this.#takeParts(false);
+      signal?.removeEventListener("abort", onAbort);
     }
     if (first === undefined) {
       this.#assertClosedWell();
@@ -390,11 +394,21 @@ export class WebSocketConnection
     const stream: IncomingStream = {
       type: first.type === "chunk" ? first.of : first.type,
       readable: this.#readParts(first, () => {
-        if (this.#incoming === stream) this.#incoming = undefined;
+        if (this.#incoming !== stream) return;
+        this.#incoming = undefined;
+        this.#pump.takeParts(false);
       }),
     };
-    if (!isLast(first)) this.#incoming = stream;
+    if (!isLast(first)) {
+      this.#incoming = stream;
+      this.#pump.takeParts(true);
+    }
     return stream;
+  }
+
+  #takeParts(inParts: boolean): void {
+    this.#protocol.chunks = inParts;
+    this.#pump.takeParts(inParts);
   }
 
   #readParts(first: Received, onEnd: () => void): ReadableStream<Message> {
@@ -468,7 +482,7 @@ export class WebSocketConnection
     message: string | Uint8Array | PreparedMessage,
     options: SendMessageOptions = AS_GIVEN,
   ): Promise<void> {
-    if (this.#outgoing !== undefined) {
+    if (this.#turnstile?.isFree === false) {
       return handled(this.#sendLater(message, options));
     }
     try {
@@ -511,10 +525,17 @@ export class WebSocketConnection
     message: string | Uint8Array | PreparedMessage,
     options: SendMessageOptions,
   ): Promise<void> {
-    while (this.#outgoing !== undefined) {
-      await withSignal(this.#outgoing, options.signal);
+    const endTurn = await this.#turnstile!.take(options.signal);
+    let sent: Promise<void>;
+    try {
+      this.#assertSendable(options.signal);
+      const before = this.#pump.bufferedAmount;
+      const referenced = this.#queue(message, options);
+      sent = this.#afterQueueing(before, referenced, options.signal);
+    } finally {
+      endTurn();
     }
-    await this.send(message, options);
+    await sent;
   }
 
   /**
@@ -578,12 +599,8 @@ export class WebSocketConnection
     options: SendMessageOptions,
   ): Promise<void> {
     const { signal } = options;
-    while (this.#outgoing !== undefined) {
-      await withSignal(this.#outgoing, signal);
-    }
-    this.#assertSendable(signal);
-    let unlock!: () => void;
-    this.#outgoing = new Promise((resolve) => unlock = resolve);
+    this.#turnstile ??= new Turnstile();
+    const endTurn = await this.#turnstile.take(signal);
     let parts: PartReader | undefined;
     const onAbort = () => parts?.interrupt(signal!.reason);
     signal?.addEventListener("abort", onAbort);
@@ -591,6 +608,7 @@ export class WebSocketConnection
     let { type } = options;
     let isBegun = false;
     try {
+      this.#assertSendable(signal);
       parts = new PartReader(source);
       for (;;) {
         const { value: part, done } = await parts.next();
@@ -617,8 +635,7 @@ export class WebSocketConnection
     } finally {
       signal?.removeEventListener("abort", onAbort);
       this.#pump.onClosed = undefined;
-      this.#outgoing = undefined;
-      unlock();
+      endTurn();
     }
   }
 
@@ -835,21 +852,4 @@ function resultOf(value: Message | undefined): IteratorResult<Message> {
 
 function isLast(part: Received): boolean {
   return part.type !== "chunk" || part.fin;
-}
-
-/** Waits for a promise, unless it is cancelled. */
-function withSignal(
-  promise: Promise<void>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    if (signal.aborted) return onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(() => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    }, reject);
-  });
 }

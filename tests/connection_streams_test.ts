@@ -17,7 +17,16 @@ import {
   quiet,
   rejection,
 } from "./_connection.ts";
-import { binary, close, last, more, ping, pong, text } from "./_protocol.ts";
+import {
+  binary,
+  close,
+  last,
+  more,
+  ping,
+  pong,
+  text,
+  wire,
+} from "./_protocol.ts";
 
 async function* parts<T>(...values: T[]): AsyncGenerator<T, void> {
   for (const value of values) {
@@ -91,6 +100,28 @@ Deno.test(
     await peer.expect(last(), text("behind the second"), text("last"));
     await Promise.all(sending);
     ws.terminate();
+  }),
+);
+
+Deno.test(
+  "whoever sends while others wait for their turn waits behind them",
+  bounded(async () => {
+    // So many microtasks after the first, of which one is the end of its turn.
+    for (let delay = 0; delay < 40; delay++) {
+      const { ws, peer } = open();
+      ws.sendStream(["1"]);
+      ws.sendStream(["2"]);
+      ws.send("3");
+      for (let i = 0; i < delay; i++) await Promise.resolve();
+      ws.sendStream(["4"]);
+      await ws.send("5");
+      for (const name of ["1", "2", "3", "4", "5"]) {
+        const frame = (await peer.next())!;
+        assertEquals(frame.payload, utf8(name), `after ${delay} microtasks`);
+        if (!frame.fin) await peer.expect(last());
+      }
+      ws.terminate();
+    }
   }),
 );
 
@@ -506,6 +537,71 @@ Deno.test(
     ws.terminate();
   }),
 );
+
+Deno.test(
+  "a message whose parts were awaited in vain is received whole, or in parts",
+  bounded(async () => {
+    for (const kind of [text, binary]) {
+      for (const arrived of [1, 2, 4, 6, 7, 8, 9, 30]) {
+        for (const then of ["receive", "iterate", "forEach", "stream"]) {
+          const { ws, peer } = open();
+          const message = "é".repeat(300);
+          const bytes = wire("server", kind(message), text("next"));
+          const aborting = new AbortController();
+          const { signal } = aborting;
+          const cancelled = ws.receiveStream({ signal });
+          await quiet();
+          await peer.send(bytes.subarray(0, arrived));
+          await quiet();
+          aborting.abort();
+          const stream = await cancelled.catch(() => undefined);
+          await quiet();
+          await peer.send(bytes.subarray(arrived, 100));
+          await quiet();
+          const seen: Message[] = [];
+          const receiving = (async () => {
+            if (stream !== undefined) {
+              seen.push(await joined(stream.readable));
+            } else if (then === "receive") {
+              seen.push((await ws.receive())!);
+            } else if (then === "stream") {
+              seen.push(await joined((await ws.receiveStream())!.readable));
+            } else if (then === "iterate") {
+              for await (const it of ws) {
+                seen.push(it);
+                break;
+              }
+            } else {
+              await assertRejects(() =>
+                ws.forEach((it) => {
+                  seen.push(it);
+                  throw new Error("Enough");
+                })
+              );
+            }
+          })();
+          await peer.send(bytes.subarray(100));
+          await receiving;
+          const told = `${then}, cut at ${arrived}`;
+          assertEquals(
+            seen,
+            [kind === text ? message : utf8(message)],
+            told,
+          );
+          assertEquals(await ws.receive(), "next", told);
+          ws.terminate();
+        }
+      }
+    }
+  }),
+);
+
+async function joined(readable: ReadableStream<Message>): Promise<Message> {
+  const parts = await Array.fromAsync(readable);
+  return typeof parts[0] === "string"
+    ? parts.join("")
+    : concat(...parts as Uint8Array[]);
+}
 
 // readable and writable
 
