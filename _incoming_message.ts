@@ -161,7 +161,7 @@ export class IncomingMessage {
       throw messageTooBig(maxMessageSize, this.#announced);
     }
     if (this.#extension === undefined && !this.#inChunks) {
-      this.#reserve(payloadLength, fin && this.#fragments === 1);
+      this.#reserve(payloadLength, fin);
     }
   }
 

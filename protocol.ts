@@ -282,6 +282,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    */
   receive(bytes: Uint8Array<ArrayBuffer>): Iterable<ProtocolEvent> {
     if (this.#state !== "open" && this.#state !== "local-closing") {
+      this.#hasIgnoredInput ||= bytes.length > 0;
       return this;
     }
     if (this.#position === this.#bytes.length) {
@@ -386,7 +387,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Whether something had come behind the peer's Close frame. To close the
+   * Whether something has come behind the peer's Close frame. To close the
    * transport while a peer still sends can cost it what it has not read: end
    * the writing first, and read until its end (RFC 6455 §7.1.1).
    */
@@ -825,7 +826,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
 
   // What comes after a Close frame or a fault is not looked at.
   #forgetInput(): void {
-    this.#hasIgnoredInput = this.#position < this.#bytes.length;
+    this.#hasIgnoredInput ||= this.#position < this.#bytes.length;
     this.#bytes = EMPTY;
     this.#position = 0;
     this.#partialLength = 0;
