@@ -5,10 +5,21 @@
 const [path = ""] = Deno.args;
 const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
 console.log(listener.addr.port);
-for await (const conn of listener) {
-  const unix = await Deno.connect({ transport: "unix", path });
-  Promise.all([
-    conn.readable.pipeTo(unix.writable),
-    unix.readable.pipeTo(conn.writable),
-  ]).catch(() => {}); // one of the two is gone
+for await (const conn of listener) handOn(conn);
+
+async function handOn(conn: Deno.Conn): Promise<void> {
+  try {
+    const unix = await Deno.connect({ transport: "unix", path });
+    await Promise.all([
+      conn.readable.pipeTo(unix.writable),
+      unix.readable.pipeTo(conn.writable),
+    ]);
+  } catch {
+    // One of the two is gone, or nobody listens.
+    try {
+      conn.close();
+    } catch {
+      // It is closed.
+    }
+  }
 }

@@ -4,7 +4,7 @@ import { HandshakeError, Hub, InProcessBackplane } from "../mod.ts";
 import { clean, readDraft, readRoomName } from "../examples/danmaku/comment.ts";
 import { Danmaku, type DanmakuOptions } from "../examples/danmaku/danmaku.ts";
 import { RateLimit, Throttle } from "../examples/danmaku/pace.ts";
-import { browserTest, type TestPage } from "./_browser.ts";
+import { browserTest, Program, type TestPage } from "./_browser.ts";
 import { Viewer } from "./_danmaku.ts";
 import { request, TestServer, within } from "./_server.ts";
 
@@ -223,6 +223,14 @@ Deno.test("processes share comments, viewers, and what was said before", async (
   ]);
 });
 
+Deno.test("the task serves the page and the rooms, with the permissions it has", async () => {
+  await using program = await Program.start("danmaku");
+  const response = await within(fetch(program.url));
+  assert((await response.text()).includes("弹幕"));
+  await using anna = await Viewer.enter(program.url.replace("http", "ws"));
+  assertEquals(anna.viewers, 1);
+});
+
 // --- The page ----------------------------------------------------------------
 
 function httpUrl(cinema: Cinema, room: string): string {
@@ -291,7 +299,7 @@ browserTest(
 browserTest(
   "who is too fast is told to wait, and loses nothing; a server that goes is waited for",
   async (browser) => {
-    const cinema = await Cinema.open({ rate: 1 });
+    const cinema = await Cinema.open({ rate: 0.02 });
     const tab = await browser.open(httpUrl(cinema, "lobby"), {
       locale: "zh-CN",
     });
@@ -355,65 +363,3 @@ browserTest(
     tab.assertNoComplaints();
   },
 );
-
-// --- Pictures of it, for docs/, where they are asked for ---------------------
-
-const CONVERSATION = [
-  ["小满", "晚上好,今天的月亮真圆"],
-  ["Maya", "Good evening from Lisbon"],
-  ["阿澈", "前排围观"],
-  ["Jonas", "the lanterns!! 🏮"],
-  ["", "打卡打卡"],
-  ["林深", "风好像停了"],
-  ["Noor", "first time here, hi"],
-  ["Kai", "how is everyone so calm"],
-  ["一一", "因为海很慢"],
-  ["小满", "说得真好"],
-  ["Maya", "saving that line"],
-  ["Ines", "太美了吧"],
-  ["阿澈", "前方高能"],
-  ["Theo", "where is this?"],
-  ["林深", "哪里都可以是这里"],
-  ["Noor", "❤️"],
-  ["Ola", "<b>hello</b> & good night"],
-  ["一一", "晚安 goodnight"],
-] as const;
-
-const PICTURES = {
-  danmaku_light: { viewport: { width: 1280, height: 800 } },
-  danmaku_dark: {
-    viewport: { width: 1280, height: 800 },
-    colorScheme: "dark",
-    locale: "zh-CN",
-  },
-  danmaku_phone: {
-    viewport: { width: 390, height: 844 },
-    deviceScaleFactor: 2,
-    isMobile: true,
-    hasTouch: true,
-    colorScheme: "dark",
-  },
-} as const;
-
-if (Deno.env.get("SCREENSHOTS") !== undefined) {
-  browserTest("pictures of the page are taken", async (browser) => {
-    await Deno.mkdir("docs", { recursive: true });
-    for (const [name, options] of Object.entries(PICTURES)) {
-      await using cinema = await Cinema.open();
-      const tab = await browser.open(httpUrl(cinema, "夜空"), options);
-      await tab.page.locator("#watching[data-state=here]").waitFor();
-      await using crowd = await Viewer.enter(cinema.url, "夜空");
-      const colors = [0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5];
-      for (const [i, [name, text]] of CONVERSATION.entries()) {
-        if (i === 9) {
-          await tab.page.fill("#name", "Lee 小李");
-          await sayIn(tab, "Hello 大家好!");
-        }
-        crowd.say(text, { name, color: colors[i % colors.length]! });
-        await tab.page.waitForTimeout(390);
-      }
-      await tab.page.locator("body").click({ position: { x: 2, y: 2 } });
-      await tab.page.screenshot({ path: `docs/${name}.png` });
-    }
-  });
-}

@@ -23,12 +23,14 @@ if (import.meta.main) {
     "Serves rooms in which comments fly over a picture.",
     {
       port: portFlag(8002),
-      ...SERVER_FLAGS,
+      hostname: SERVER_FLAGS.hostname,
       ...DANMAKU_FLAGS,
     },
   );
   const danmaku = await Danmaku.open(flags);
-  await runServer("http", flags, {
+  const { port, hostname } = flags;
+  const nowhereElse = { unix: undefined, cert: undefined, key: undefined };
+  await runServer("http", { port, hostname, ...nowhereElse }, {
     ...danmaku.serveOptions,
     maxConnections: flags["max-connections"],
   });

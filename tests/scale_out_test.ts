@@ -1,0 +1,312 @@
+/** Many processes on one port, joined by a Redis that comes and goes. */
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { Hub, type PreparedMessage } from "../mod.ts";
+import {
+  reasonOf,
+  RedisBackplane,
+} from "../examples/scale_out/redis_backplane.ts";
+import { Viewer } from "./_danmaku.ts";
+import { type Outcome, Program } from "./_program.ts";
+import { redisTest, type TestRedis } from "./_redis.ts";
+import { within } from "./_server.ts";
+
+const decoder = new TextDecoder();
+
+/** A hub on a connection to Redis, and one who subscribes to it. */
+class Member implements AsyncDisposable {
+  readonly hub: Hub;
+  readonly received: string[] = [];
+  readonly said: string[] = [];
+  #onChange = () => {};
+
+  private constructor(readonly redis: TestRedis, backplane: RedisBackplane) {
+    this.hub = new Hub({ backplane });
+  }
+
+  static async join(redis: TestRedis): Promise<Member> {
+    // deno-lint-ignore prefer-const
+    let member: Member;
+    const backplane = await RedisBackplane.connect(redis.url, {
+      backoff: [10, 100],
+      onStatus: (line) => {
+        member.said.push(line);
+        member.#onChange();
+      },
+    });
+    member = new Member(redis, backplane);
+    await within(member.hub.subscribe("tea", {
+      bufferedAmount: 0,
+      send: ({ data }: PreparedMessage) => {
+        member.received.push(decoder.decode(data));
+        member.#onChange();
+      },
+      close: () => {},
+    }));
+    return member;
+  }
+
+  async until(holds: (member: Member) => boolean): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onChange = () => holds(this) && resolve();
+    this.#onChange();
+    await within(promise);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.hub.close();
+  }
+}
+
+redisTest("hubs share what they publish, in order and once", async (redis) => {
+  await using here = await Member.join(redis);
+  await using there = await Member.join(redis);
+  const texts = Array.from({ length: 2000 }, (_, i) => `${i} 弹`);
+  for (const text of texts) here.hub.publish("tea", text);
+  here.hub.publish("milk", "not for them");
+  const bytes = new Uint8Array([0xe2, 0x82, 0xac]);
+  await within(here.hub.publish("tea", bytes).forwarded);
+  texts.push("€");
+  await there.until(({ received }) => received.length >= texts.length);
+  assertEquals(there.received, texts);
+  assertEquals(here.received, texts);
+});
+
+redisTest(
+  "what is published while Redis is away stays here, and never comes late",
+  async (redis) => {
+    await using here = await Member.join(redis);
+    await using there = await Member.join(redis);
+    await redis.kill();
+    for (const member of [here, there]) {
+      await member.until(({ said }) => said.length === 1);
+      assertMatch(member.said[0]!, /^Redis is away \(.+\): trying again/);
+    }
+    const { sent, forwarded } = here.hub.publish("tea", "away");
+    assertEquals(sent, 1);
+    await assertRejects(() => within(forwarded));
+    // Topics that are left and joined meanwhile are as they should be after.
+    const late = { bufferedAmount: 0, send: () => {}, close: () => {} };
+    const joined = there.hub.subscribe("milk", late);
+    there.hub.subscribe("sugar", late);
+    there.hub.unsubscribe("sugar", late);
+
+    await redis.start();
+    for (const member of [here, there]) {
+      await member.until(({ said }) => said.length === 2);
+      assertMatch(member.said[1]!, /^Redis is back after \d+\.\d s$/);
+    }
+    await within(joined);
+    await within(there.hub.subscribe("tea", late));
+    await within(here.hub.publish("tea", "back").forwarded);
+    await there.until(({ received }) => received.includes("back"));
+    assertEquals(here.received, ["away", "back"]);
+    assertEquals(there.received, ["back"]);
+  },
+);
+
+redisTest("what no hub has published is passed over", async (redis) => {
+  await using here = await Member.join(redis);
+  const { createClient } = await import("redis");
+  const client = createClient({ url: redis.url });
+  await client.connect();
+  for (const junk of ["", "{", "[]", "null", '{"origin":1,"data":"x"}']) {
+    await client.publish("hub:tea", junk);
+  }
+  const fine = { origin: "x", data: "fine", type: "text" };
+  await client.publish("hub:tea", JSON.stringify(fine));
+  await here.until(({ received }) => received.length > 0);
+  assertEquals(here.received, ["fine"]);
+  client.destroy();
+});
+
+redisTest("a backplane that is closed leaves nobody waiting", async (redis) => {
+  const here = await Member.join(redis);
+  await redis.kill();
+  await here.until(({ said }) => said.length === 1);
+  const late = { bufferedAmount: 0, send: () => {}, close: () => {} };
+  const joined = here.hub.subscribe("milk", late);
+  await here.hub.close();
+  await assertRejects(() => within(joined), Error, "left");
+});
+
+Deno.test("what is wrong with Redis is told in a few words", () => {
+  const refused = new Error("connect ECONNREFUSED 127.0.0.1:6379");
+  assertEquals(reasonOf(refused), "nobody listens");
+  assertEquals(reasonOf(new AggregateError([refused])), "nobody listens");
+  assertEquals(reasonOf(new Error("NOAUTH")), "NOAUTH");
+});
+
+// --- The program -------------------------------------------------------------
+
+/** `deno task scale-out`, with the permissions that it has. */
+function scaleOut(...args: string[]): Program {
+  const config = Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json";
+  return new Program(Deno.execPath(), [
+    "run",
+    `--config=${config}`,
+    "--no-prompt",
+    "--allow-net",
+    "--allow-env=DENO_TASK_CONFIG",
+    `--allow-run=${Deno.execPath()}`,
+    "examples/scale_out/main.ts",
+    ...args,
+  ]);
+}
+
+/** Enters until there is a viewer on each of the processes. */
+async function enterAll(url: string, processes: number): Promise<Viewer[]> {
+  const viewers = new Map<string, Viewer>();
+  for (let i = 0; viewers.size < processes; i++) {
+    assert(i < 100, "the kernel gives all connections to the same process");
+    const viewer = await Viewer.enter(url);
+    const { server = "" } = viewer.welcome;
+    if (viewers.has(server)) await viewer[Symbol.asyncDispose]();
+    else viewers.set(server, viewer);
+  }
+  return Array.from(viewers.keys()).sort().map((name) => viewers.get(name)!);
+}
+
+/** Each says something until the other has heard it, as it does once joined. */
+async function meet(anna: Viewer, ben: Viewer, text: string): Promise<void> {
+  for (const [one, other] of [[anna, ben], [ben, anna]] as const) {
+    const say = () => one.say(`${text} ${one.welcome.server}`);
+    const saying = setInterval(say, 100);
+    say();
+    await other.hears(`${text} ${one.welcome.server}`);
+    clearInterval(saying);
+  }
+}
+
+redisTest(
+  "viewers of two processes watch together, whether Redis or a process goes",
+  async (redis) => {
+    const flags = ["--processes", "2", "--port", "0", "--rate", "1000"];
+    await using program = scaleOut(...flags, "--redis", redis.url);
+    const [, pid] = await program.expect(/\[2\] Process (\d+) is ready/);
+    const [, url] = await program.expect(/Listening on (http:\S+)/);
+    const address = url!.replace("http", "ws");
+    const [anna, ben] = await enterAll(address, 2) as [Viewer, Viewer];
+    await using cleo = await Viewer.enter(address);
+    await meet(anna, ben, "hello");
+    await anna.until(() => anna.viewers === 3);
+
+    // In order, and once.
+    const texts = Array.from({ length: 200 }, (_, i) => `ordered ${i}`);
+    for (const text of texts) anna.say(text);
+    await ben.hears(texts.at(-1)!);
+    const ordered = (viewer: Viewer) =>
+      viewer.texts.filter((text) => text.startsWith("ordered"));
+    assertEquals(ordered(ben), texts);
+    assertEquals(ordered(anna), texts);
+
+    // Redis goes: all stay, and those of a process still hear each other.
+    await redis.kill();
+    for (const name of ["1", "2"]) {
+      await program.expect(new RegExp(`\\[${name}\\] Redis is away \\(.*\\)`));
+    }
+    const neighbour = cleo.welcome.server === "1" ? anna : ben;
+    neighbour.say("still here");
+    await cleo.hears("still here");
+    assert([anna, ben, cleo].every(({ ws }) => ws.isOpen));
+
+    // It is back: they find each other, and nothing comes late.
+    await redis.start();
+    for (const name of ["1", "2"]) {
+      await program.expect(new RegExp(`\\[${name}\\] Redis is back after`));
+    }
+    await meet(anna, ben, "hello again");
+    const other = neighbour === anna ? ben : anna;
+    assert(!other.texts.includes("still here"));
+    for (const viewer of [anna, ben, cleo]) {
+      const ids = viewer.comments.map(({ id }) => id);
+      assertEquals(new Set(ids).size, ids.length, "a comment came twice");
+    }
+
+    // A process goes: another takes its place, and the port is served all along.
+    Deno.kill(Number(pid), "SIGKILL");
+    await within(ben.ended);
+    const again = new RegExp(
+      `Process ${pid} is ready[^]*\\[2\\] Process (\\d+) is ready`,
+    );
+    const [, next] = await program.expect(again);
+    assert(next !== pid);
+    assert(anna.ws.isOpen);
+    const [dora, emil] = await enterAll(address, 2) as [Viewer, Viewer];
+    await meet(dora, emil, "welcome");
+
+    program.kill("SIGTERM");
+    const { code, stderr } = await program.ended();
+    assertEquals(code, 0);
+    assertEquals(stderr, "[2] It ended with code 137: starting another\n");
+    await within(
+      Promise.all([anna, ben, cleo, dora, emil].map((it) => it.ended)),
+    );
+  },
+);
+
+redisTest(
+  "processes never outlive the one that has started them",
+  async (redis) => {
+    const flags = ["--processes", "2", "--port", "0"];
+    const program = scaleOut(...flags, "--redis", `unix:${redis.socket}`);
+    const [, url] = await program.expect(/Listening on (http:\S+)/);
+    const viewer = await Viewer.enter(url!.replace("http", "ws"));
+    program.kill("SIGKILL");
+    assertEquals((await within(viewer.ws.closed)).code, 1001);
+    await program.ended();
+    await viewer.ended;
+  },
+);
+
+/** Of a program that can't start. */
+async function outcomeOf(...args: string[]): Promise<Outcome> {
+  await using program = scaleOut(...args);
+  return await program.ended();
+}
+
+Deno.test("no Redis is one line that says how to start one", async () => {
+  const url = "redis://:secret@127.0.0.1:1";
+  const { code, stderr, stdout } = await outcomeOf("--port=0", "--redis", url);
+  assertEquals([code, stdout], [1, ""]);
+  assertEquals(
+    stderr,
+    'error: No Redis at redis://127.0.0.1:1 (nobody listens): start one with "redis-server", or say where one is with --redis redis://HOST:PORT\n',
+  );
+});
+
+Deno.test("a busy port, and a wrong flag, are one line", async () => {
+  using busy = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = busy.addr;
+  for (
+    const [args, line] of [
+      [
+        [`--port=${port}`],
+        `error: Cannot listen at port ${port} of 127.0.0.1: it is in use\n`,
+      ],
+      [
+        ["--processes=0"],
+        "error: --processes must be a whole number from 1 to 64, got [0]\n",
+      ],
+    ] as const
+  ) {
+    const { code, stderr } = await outcomeOf(...args);
+    assertEquals([code, stderr], [1, line]);
+  }
+});
+
+for (const task of ["danmaku/main", "scale_out/main", "scale_out/measure"]) {
+  Deno.test(`${task}.ts --help says what it takes`, async () => {
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        `--config=${Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json"}`,
+        "--no-prompt",
+        `examples/${task}.ts`,
+        "--help",
+      ],
+      cwd: new URL("../", import.meta.url),
+    }).output();
+    assertEquals(code, 0);
+    assertMatch(decoder.decode(stdout), /--help +print this/);
+  });
+}
