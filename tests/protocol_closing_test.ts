@@ -156,6 +156,24 @@ Deno.test("§1.4, §5.5.1: what comes after a Close frame is ignored", () => {
   }
 });
 
+Deno.test("§7.1.1: whether something came behind the Close frame is told", () => {
+  for (const role of ROLES) {
+    const bytes = wire(role, text("a"), close(1000));
+    for (const isInSameRead of [true, false]) {
+      const protocol = new WebSocketProtocol({ role });
+      const after = utf8("x");
+      drainAll(protocol, isInSameRead ? concat(bytes, after) : bytes);
+      assertEquals(protocol.hasIgnoredInput, isInSameRead);
+      protocol.receive(new Uint8Array(0));
+      assertEquals(protocol.hasIgnoredInput, isInSameRead);
+      protocol.receive(after);
+      assertEquals(protocol.hasIgnoredInput, true);
+      protocol.receiveEnd();
+      assertEquals(protocol.hasIgnoredInput, true);
+    }
+  }
+});
+
 Deno.test("what comes after the end is not kept", () => {
   for (const role of ROLES) {
     for (const end of [close(1000), last("a fault")]) {

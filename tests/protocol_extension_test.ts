@@ -224,6 +224,22 @@ Deno.test("a transformed message is never read to where it comes out", () => {
   }
 });
 
+Deno.test("a message that comes out in one piece is not copied", () => {
+  for (const role of ROLES) {
+    const piece = utf8("as it is");
+    const extension = flipping({ decode: (_, __, output) => output(piece) });
+    for (const chunks of [false, true]) {
+      const protocol = new WebSocketProtocol({ role, extension });
+      protocol.chunks = chunks;
+      const [event] = protocol.receive(wire(role, flipped(binary("x"))));
+      assert(event?.type === (chunks ? "chunk" : "binary"));
+      assert(typeof event.data !== "string");
+      assertEquals(event.data, utf8("as it is"));
+      assert(event.data.buffer === piece.buffer);
+    }
+  }
+});
+
 Deno.test("pieces larger than what is reserved at once fit", () => {
   for (const role of ROLES) {
     for (const sizes of [[10, 2 ** 21], [2 ** 20, 5, 3_000_000], [1, 1, 1]]) {

@@ -312,6 +312,16 @@ Deno.test("a whole message takes as much memory as it is long", () => {
   }
 });
 
+Deno.test("the last fragment makes a message's memory as large as it is", () => {
+  for (const role of ROLES) {
+    const frames = [binary(pattern(100), false), last("a")];
+    const protocol = new WebSocketProtocol({ role });
+    const [event] = protocol.receive(wire(role, ...frames));
+    assert(event?.type === "binary");
+    assertEquals(event.data.buffer.byteLength, 101);
+  }
+});
+
 // The number of fragments
 
 Deno.test("§10.4: a message of maxFragments frames passes, one more fails with 1008", () => {

@@ -369,6 +369,14 @@ Deno.test("large fragments go out as they are", () => {
   }
 });
 
+Deno.test("a server refers to a large fragment, too", () => {
+  const protocol = new WebSocketProtocol({ role: "server" });
+  const data = pattern(131072);
+  protocol.sendFragment("binary", data);
+  protocol.takeOutput();
+  assert(protocol.takeOutput()?.buffer === data.buffer);
+});
+
 // Control frames
 
 Deno.test("§5.5: a ping or pong of more than 125 bytes is the program's error", () => {
