@@ -1,0 +1,448 @@
+/** What a botnet would do to `deno task echo`. */
+import { assert, assertEquals } from "@std/assert";
+import { deflateRawSync } from "node:zlib";
+import { connect } from "../connect.ts";
+import { Opcode, RSV1 } from "../frame.ts";
+import { concat, hex, pattern, utf8 } from "./_bytes.ts";
+import {
+  closeAll,
+  closeCode,
+  isLinux,
+  masked,
+  noise,
+  pour,
+  random,
+  repeat,
+  swallow,
+  Target,
+  times,
+  upgradeBytes,
+  writeAndReset,
+} from "./_hostile.ts";
+import { Client, request, upgrade, within } from "./_server.ts";
+
+const MIB = 1024 * 1024;
+const UPGRADE = upgradeBytes();
+
+interface Attack {
+  /** How much memory it may cost, in MiB. */
+  growth?: number;
+  act(target: Target): Promise<void | (() => void | Promise<void>)>;
+}
+
+function attackTest(
+  name: string,
+  flags: string[],
+  attacks: Record<string, Attack>,
+): void {
+  Deno.test({ name, ignore: !isLinux }, async (t) => {
+    await using target = await Target.start(...flags);
+    for (const [name, { act, ...options }] of Object.entries(attacks)) {
+      await t.step(name, () => target.attack(name, options, () => act(target)));
+    }
+  });
+}
+
+attackTest("echo under attack", [], {
+  "random bytes, before and after the handshake": {
+    async act(target) {
+      await times(200, async (i) => {
+        using client = await (i % 2 === 0 ? target.dial() : target.open());
+        const bytes = noise(14 + Math.floor(random() * 4000));
+        if (i % 4 > 1) bytes.set(hex`82 fe 10 00`); // as far as a payload
+        await pour(client, bytes);
+        if (i % 3 === 0) return;
+        await client.conn.closeWrite().catch(() => {});
+        await within(swallow(client), 30_000);
+      });
+    },
+  },
+  "an end at every byte offset of a handshake and of frames": {
+    async act(target) {
+      const bytes = concat(
+        UPGRADE,
+        masked({ opcode: Opcode.Text, fin: false, payload: utf8("\u00e9") }),
+        masked({ opcode: Opcode.Ping, payload: utf8("ping") }),
+        masked({ opcode: Opcode.Continuation, payload: pattern(200) }),
+      );
+      for (let from = 0; from <= bytes.length; from += 50) {
+        await times(Math.min(50, bytes.length + 1 - from), async (i) => {
+          using client = await target.dial();
+          await pour(client, bytes.subarray(0, from + i));
+          await client.conn.closeWrite();
+          await within(swallow(client), 30_000);
+        });
+      }
+    },
+  },
+  "a reset at every byte offset of a handshake and of frames": {
+    async act(target) {
+      const bytes = concat(
+        UPGRADE,
+        masked({ opcode: Opcode.Binary, payload: pattern(200) }),
+      );
+      for (let from = 0; from <= bytes.length; from += 50) {
+        await times(Math.min(50, bytes.length + 1 - from), async (i) => {
+          const socket = await target.dialToReset();
+          await writeAndReset(socket, bytes.subarray(0, from + i));
+        });
+      }
+    },
+  },
+  "resets before accept() do not keep others out": {
+    async act(target) {
+      let isOver = false;
+      const attackers = times(8, async () => {
+        while (!isOver) {
+          const socket = await target.dialToReset();
+          socket.resetAndDestroy();
+        }
+      });
+      const took: number[] = [];
+      for (let i = 0; i < 5; i++) {
+        const began = performance.now();
+        const ws = await within(connect(target.url), 30_000);
+        took.push(performance.now() - began);
+        await ws.close();
+      }
+      isOver = true;
+      await attackers;
+      took.sort((a, b) => a - b);
+      assert(took[2]! < 1000, `new connections took ${took} ms`);
+    },
+  },
+  "frames that announce what can never come": {
+    async act(target) {
+      const announcements: [Uint8Array, number][] = [
+        [hex`82 ff 40 00 00 00 00 00 00 00  00 00 00 00`, 1009], // 2^62
+        [hex`82 ff ff ff ff ff ff ff ff ff  00 00 00 00`, 1002],
+        [hex`82 ff 00 1f ff ff ff ff ff ff  00 00 00 00`, 1009], // 2^53 - 1
+        [hex`82 ff 00 00 00 00 01 00 00 01  00 00 00 00`, 1009], // 16 MiB + 1
+        [hex`82 ff 00 00 00 00 00 00 ff ff  00 00 00 00`, 1002], // not minimal
+        [hex`89 fe 00 7e  00 00 00 00`, 1002], // a ping of 126 bytes
+      ];
+      await times(30, async (i) => {
+        const [bytes, code] = announcements[i % announcements.length]!;
+        using client = await target.open();
+        await pour(client, bytes);
+        await client.conn.closeWrite();
+        assertEquals(await closeCode(client), code);
+      });
+    },
+  },
+  "300 frames of 16 MiB that are announced and never come": {
+    growth: 100,
+    async act(target) {
+      const clients = await times(300, async (i) => {
+        const client = await target.open();
+        const payload = pattern(1 + i % 20);
+        await client.write(hex`82 ff 00 00 00 00 01 00 00 00  00 00 00 00`);
+        await client.write(payload);
+        return client;
+      });
+      return () => closeAll(clients);
+    },
+  },
+  "endless fragments": {
+    growth: 150,
+    async act(target) {
+      const first = masked({ opcode: Opcode.Binary, fin: false });
+      const more = [0, 1, 3000].map((length) =>
+        masked({
+          opcode: Opcode.Continuation,
+          fin: false,
+          payload: new Uint8Array(length),
+        })
+      );
+      await times(6, async (i) => {
+        const batch = repeat(more[i % 3]!, i % 3 === 2 ? 100 : 4000);
+        using client = await target.open();
+        const code = closeCode(client);
+        await pour(client, first);
+        for (let left = 100; left > 0; left--) {
+          if (await pour(client, batch) !== undefined) break;
+        }
+        await client.conn.closeWrite().catch(() => {});
+        assertEquals(await code, i % 3 === 2 ? 1009 : 1008);
+      });
+    },
+  },
+  "floods of pings, whose pongs nobody reads": {
+    async act(target) {
+      const pings = repeat(
+        masked({ opcode: Opcode.Ping, payload: pattern(125) }),
+        500,
+      );
+      const clients = await times(10, async () => {
+        const client = await target.open();
+        const end = performance.now() + 1500;
+        while (performance.now() < end) await pour(client, pings);
+        return client;
+      });
+      return () => closeAll(clients);
+    },
+  },
+  "readers that stop, with 256 MiB owed to them": {
+    growth: 100,
+    async act(target) {
+      const message = masked({ opcode: Opcode.Binary, payload: pattern(MIB) });
+      const small = repeat(
+        masked({ opcode: Opcode.Text, payload: utf8("Hello") }),
+        100_000,
+      );
+      const clients = await times(8, () => target.open());
+      const pouring = clients.map(async (client, i) => {
+        for (let left = 256; left > 0; left--) {
+          const batch = i % 2 === 0 ? message : small;
+          if (await pour(client, batch) !== undefined) break;
+        }
+      });
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      return async () => {
+        closeAll(clients);
+        await Promise.all(pouring);
+      };
+    },
+  },
+  "200 frames that come a byte at a time": {
+    async act(target) {
+      const clients = await times(200, async () => {
+        const client = await target.open();
+        await client.write(hex`81 ff 00 00 00 00 00 10 00 00  00 00 00 00`);
+        return client;
+      });
+      for (let i = 0; i < 20; i++) {
+        await Promise.all(clients.map((client) => client.write(hex`61`)));
+      }
+      return () => closeAll(clients);
+    },
+  },
+  "closing handshakes that are never completed": {
+    async act(target) {
+      const clients = await times(150, async (i) => {
+        const client = await target.open();
+        // A fault, or a goodbye; the connection is then kept, and talked on.
+        await client.write(
+          i % 2 === 0 ? hex`83 80 00000000` : hex`88 80 00000000`,
+        );
+        if (i % 4 === 0) await pour(client, repeat(noise(1024), 1024));
+        return client;
+      });
+      // They are given up, though this side does nothing.
+      const began = performance.now();
+      while (target.usage().files > 100 && performance.now() - began < 20_000) {
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+      assert(target.usage().files < 100, "they are kept");
+      closeAll(clients);
+    },
+  },
+  "half-closed in the middle of a message": {
+    async act(target) {
+      await times(100, async (i) => {
+        using client = await target.open();
+        await pour(
+          client,
+          [
+            hex`81 85 00000000 48 65`,
+            hex`01 82 00000000 48 65`,
+            hex`82 ff 00 00 00 00 00 10 00 00  00 00 00 00 01`,
+            hex`88 82 00000000 03`,
+          ][i % 4]!,
+        );
+        await client.conn.closeWrite();
+        await within(swallow(client), 30_000);
+      });
+    },
+  },
+  "pages asked for by the thousand, and not read": {
+    async act(target) {
+      const requests = utf8(request("GET /").repeat(1000));
+      const clients = await times(10, () => target.dial());
+      const pouring = clients.map(async (client) => {
+        for (let left = 50; left > 0; left--) {
+          if (await pour(client, requests) !== undefined) break;
+        }
+      });
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      return async () => {
+        closeAll(clients);
+        await Promise.all(pouring);
+      };
+    },
+  },
+  "heads above every limit": {
+    async act(target) {
+      const heads = [
+        request("GET /", ...Array(101).fill("A: b")),
+        request("GET /", `A: ${"b".repeat(20_000)}`),
+        `GET /${"a".repeat(20_000)}`,
+        "A".repeat(20_000),
+        request("POST /", "Content-Length: 99999999999999999999"),
+        request("POST /", "Transfer-Encoding: chunked"),
+      ];
+      await times(120, async (i) => {
+        using client = await target.dial();
+        await pour(client, utf8(heads[i % heads.length]!));
+        await client.conn.closeWrite().catch(() => {});
+        const answer = await client.readAnswer();
+        assert([400, 411, 413, 431].includes(answer.status));
+      });
+    },
+  },
+  "2,000 connections that say nothing, and 200 that say little": {
+    growth: 100,
+    async act(target) {
+      const slow = await times(200, () => target.dial());
+      const silent: Client[] = [];
+      for (let i = 0; i < 20; i++) {
+        silent.push(...await times(100, () => target.dial()));
+      }
+      let isOver = false;
+      const slowloris = (async () => {
+        const head = utf8(upgrade("/", `X: ${"x".repeat(500)}`));
+        for (let i = 0; i < head.length && !isOver; i++) {
+          await Promise.all(
+            slow.map((client) => pour(client, head.subarray(i, i + 1))),
+          );
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+      })();
+      return async () => {
+        // They are let go after 10 s, whatever they do.
+        for (const client of [...slow, ...silent]) {
+          await within(swallow(client), 30_000);
+        }
+        isOver = true;
+        await slowloris;
+        closeAll([...slow, ...silent]);
+      };
+    },
+  },
+});
+
+/** A message in one frame, compressed to the utmost. */
+function bomb(payload: Uint8Array, fin = true): Uint8Array<ArrayBuffer> {
+  const deflated = deflateRawSync(payload, { level: 9, finishFlush: 2 });
+  return masked({
+    opcode: Opcode.Binary,
+    fin,
+    reservedBits: RSV1,
+    payload: new Uint8Array(deflated.subarray(0, -4)),
+  });
+}
+
+attackTest("echo --compress under attack", ["--compress"], {
+  "bombs of 16 MiB, one after the other": {
+    growth: 400,
+    async act(target) {
+      const bytes = bomb(new Uint8Array(16 * MIB));
+      const clients = await times(6, () => target.openCompressed());
+      const pouring = clients.map(async (client) => {
+        const reading = swallow(client);
+        for (let left = 1000; left > 0; left--) {
+          if (await pour(client, bytes) !== undefined) break;
+        }
+        await reading;
+      });
+      await target.answers(5);
+      return async () => {
+        closeAll(clients);
+        await Promise.all(pouring);
+      };
+    },
+  },
+  "bombs above the limit": {
+    growth: 200,
+    async act(target) {
+      const bytes = bomb(new Uint8Array(200 * MIB));
+      await times(10, async () => {
+        using client = await target.openCompressed();
+        await pour(client, bytes);
+        await client.conn.closeWrite();
+        assertEquals(await closeCode(client), 1009);
+      });
+    },
+  },
+  "16 MiB that take long to compress": {
+    growth: 300,
+    async act(target) {
+      const payload = Uint8Array.from(noise(MIB), (byte) => byte & 3);
+      const bytes = masked({
+        opcode: Opcode.Binary,
+        payload: repeat(payload, 16),
+      });
+      const clients = await times(3, () => target.openCompressed());
+      await Promise.all(clients.map(async (client) => {
+        const reading = swallow(client);
+        await pour(client, bytes);
+        await client.write(hex`88 80 00000000`);
+        await within(reading, 60_000);
+      }));
+      closeAll(clients);
+    },
+  },
+  "noise that claims to be compressed": {
+    async act(target) {
+      await times(200, async () => {
+        using client = await target.openCompressed();
+        const payload = noise(Math.floor(random() * 2000));
+        await pour(
+          client,
+          masked({ opcode: Opcode.Text, reservedBits: RSV1, payload }),
+        );
+        await client.conn.closeWrite().catch(() => {});
+        const code = await closeCode(client);
+        assert([1007, 1008, 1009, 0].includes(code), `${code}`);
+      });
+    },
+  },
+  "compressed fragments without end, of one byte or none": {
+    async act(target) {
+      const first = masked({
+        opcode: Opcode.Binary,
+        fin: false,
+        reservedBits: RSV1,
+      });
+      await times(4, async (i) => {
+        const payload = new Uint8Array(i % 2).fill(0xaa);
+        const more = repeat(
+          masked({ opcode: Opcode.Continuation, fin: false, payload }),
+          4000,
+        );
+        using client = await target.openCompressed();
+        const code = closeCode(client);
+        await pour(client, first);
+        for (let left = 100; left > 0; left--) {
+          if (await pour(client, more) !== undefined) break;
+        }
+        await client.conn.closeWrite().catch(() => {});
+        assert([1007, 1008].includes(await code));
+      });
+    },
+  },
+  "messages of empty blocks": {
+    async act(target) {
+      // Blocks of every kind that hold nothing: stored, fixed, last ones.
+      const blocks = [
+        hex`00 00 00 ff ff`,
+        hex`02 00`,
+        hex`03 00`,
+        hex`12 08 20 80`,
+      ];
+      await times(8, async (i) => {
+        const payload = repeat(blocks[i % blocks.length]!, 60_000);
+        const bytes = masked({
+          opcode: Opcode.Binary,
+          reservedBits: RSV1,
+          payload,
+        });
+        using client = await target.openCompressed();
+        const reading = swallow(client);
+        for (let left = 5; left > 0; left--) await pour(client, bytes);
+        await client.conn.closeWrite().catch(() => {});
+        await within(reading, 30_000);
+      });
+    },
+  },
+});
