@@ -131,6 +131,10 @@ const MAX_QUEUED_PONGS = 65536;
 // bytes: deflate makes at most 1,032 times as much of it.
 const MAX_TRANSFORMED_AT_ONCE = 1024;
 
+// As much time as to inflate a part of a message takes besides, so many bytes take
+// to come out: fragments of one byte are work as well.
+const STEP = 512;
+
 const NO_FRAME = -1;
 
 // What holds without extensions, for all connections.
@@ -176,6 +180,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * How much may come out of the extension, in bytes, before
    * {@linkcode nextEvent} returns `undefined` with {@linkcode isPaused} set: 16
    * KiB can become 16 MiB, and who serves many peers has others to look after.
+   * Each part that goes in counts for 512 besides.
    */
   maxTransformedAtOnce = Infinity;
 
@@ -769,7 +774,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     if (this.#remaining === 0) this.#remaining = NO_FRAME;
     const before = message.transformedLength;
     message.take({ bytes, start, end, maskingKey, offset, fin: isEnd });
-    if (isTransformed) this.#transformed += message.transformedLength - before;
+    if (isTransformed) {
+      this.#transformed += message.transformedLength - before + STEP;
+    }
     return isEnd ? message.end() : undefined;
   }
 
