@@ -1,32 +1,80 @@
-/** Takes the pictures of the tour in this folder: `deno task screenshots`. */
+/**
+ * Takes the pictures in this folder: `deno task screenshots`, or some of them
+ * with `deno task screenshots tour upload`.
+ */
+import type { Page } from "playwright-core";
 import { chromiumPath, Program, TestBrowser } from "../tests/_browser.ts";
 
-const DESKTOP = { width: 1280, height: 1325 };
 const PHONE = { width: 390, height: 844 };
 
-const PICTURES = [
-  { name: "tour", colorScheme: "light", viewport: DESKTOP },
-  { name: "tour-dark", colorScheme: "dark", viewport: DESKTOP },
-  { name: "tour-phone", colorScheme: "light", viewport: PHONE, isMobile: true },
-] as const;
+/** What there is a picture of: a task, and what to do before it is taken. */
+interface Subject {
+  task: string;
+  /** How high the picture is, on a desktop. */
+  height: number;
+  prepare(page: Page, isPhone: boolean): Promise<void>;
+}
+
+const SUBJECTS: Record<string, Subject> = {
+  tour: {
+    task: "demo",
+    height: 1325,
+    async prepare(page, isPhone) {
+      await page.getByRole("button", { name: "你好，世界", exact: true })
+        .click();
+      await page.locator("#frames button.from-client", { hasText: "Hello" })
+        .click();
+      await page.evaluate(
+        isPhone
+          ? "document.querySelector('#frame').scrollIntoView()"
+          : "scrollTo(0, 0)",
+      );
+    },
+  },
+  upload: {
+    task: "recipe:upload",
+    height: 1040,
+    async prepare(page) {
+      const file = await Deno.makeTempFile({ suffix: ".bin" });
+      try {
+        await Deno.truncate(file, 1024 ** 3);
+        await page.getByLabel("Choose a file").setInputFiles(file);
+        await page.waitForFunction(
+          () => {
+            // @ts-ignore this runs in the page
+            return parseInt(document.querySelector("#percent").textContent) >
+              60;
+          },
+          undefined,
+          { timeout: 120_000 },
+        );
+      } finally {
+        await Deno.remove(file);
+      }
+    },
+  },
+};
 
 if (chromiumPath === undefined) throw new Error("Chromium is not installed");
-await using demo = await Program.start("demo");
+const names = Deno.args.length > 0 ? Deno.args : Object.keys(SUBJECTS);
 await using browser = await TestBrowser.launch(chromiumPath);
-for (const { name, ...options } of PICTURES) {
-  const { page } = await browser.open(demo.url, {
-    ...options,
-    reducedMotion: "reduce",
-  });
-  await page.getByRole("button", { name: "你好，世界", exact: true }).click();
-  const row = page.locator("#frames button.from-client", { hasText: "Hello" });
-  await row.click();
-  if (options.viewport === PHONE) {
-    await page.evaluate("document.querySelector('#frame').scrollIntoView()");
-  } else {
-    await page.evaluate("scrollTo(0, 0)");
+for (const name of names) {
+  const { task, height, prepare } = SUBJECTS[name]!;
+  const desktop = { width: 1280, height };
+  const pictures = [
+    { suffix: "", colorScheme: "light", viewport: desktop },
+    { suffix: "-dark", colorScheme: "dark", viewport: desktop },
+    { suffix: "-phone", colorScheme: "light", viewport: PHONE, isMobile: true },
+  ] as const;
+  await using program = await Program.start(task);
+  for (const { suffix, ...options } of pictures) {
+    const { page } = await browser.open(program.url, {
+      ...options,
+      reducedMotion: "reduce",
+    });
+    await prepare(page, options.viewport === PHONE);
+    await page.screenshot({
+      path: new URL(`${name}${suffix}.png`, import.meta.url).pathname,
+    });
   }
-  await page.screenshot({
-    path: new URL(`${name}.png`, import.meta.url).pathname,
-  });
 }

@@ -1,0 +1,188 @@
+/**
+ * Authentication before the upgrade: who has no session is answered with 401,
+ * and never gets a WebSocket. Browsers bring their session as a cookie, programs
+ * as a token; pages of other origins are refused, unless they are listed.
+ *
+ * ```sh
+ * deno task recipe:authentication --origin https://app.example
+ * curl -i -d password=... http://127.0.0.1:8004/login
+ * ```
+ *
+ * @module
+ */
+
+import { CloseCode, HandshakeError } from "../../mod.ts";
+import {
+  portFlag,
+  readFlags,
+  runServer,
+  SERVER_FLAGS,
+} from "../_command_line.ts";
+import type { ServeOptions } from "../serve.ts";
+
+/** Who somebody is, and until when, in milliseconds since 1970. */
+export interface Session {
+  readonly name: string;
+  readonly until: number;
+}
+
+const encoder = new TextEncoder();
+const HMAC: HmacKeyGenParams = { name: "HMAC", hash: "SHA-256" };
+
+/** A key that nobody else has, and that ends with the process. */
+function makeKey(): Promise<CryptoKey> {
+  return crypto.subtle.generateKey(HMAC, false, ["sign", "verify"]);
+}
+
+/** Sessions that are kept by those who have them, signed: `NAME.UNTIL.SIGNATURE`. */
+export class Sessions {
+  readonly #key: CryptoKey;
+
+  private constructor(key: CryptoKey) {
+    this.#key = key;
+  }
+
+  static async create(): Promise<Sessions> {
+    return new Sessions(await makeKey());
+  }
+
+  async issue(name: string, lifetime: number): Promise<string> {
+    const text = `${encodeURIComponent(name)}.${Date.now() + lifetime}`;
+    const bytes = encoder.encode(text);
+    const signature = await crypto.subtle.sign(HMAC, this.#key, bytes);
+    return `${text}.${new Uint8Array(signature).toHex()}`;
+  }
+
+  /** The session, if it is one and not over. */
+  async verify(token: string): Promise<Session | undefined> {
+    const [, text = "", name = "", until = "", signature = ""] =
+      /^(([\w%*'()!~-]*)\.(\d{1,16}))\.([0-9a-f]{64})$/.exec(token) ?? [];
+    const isOurs = await crypto.subtle.verify(
+      HMAC,
+      this.#key,
+      Uint8Array.fromHex(signature),
+      encoder.encode(text),
+    );
+    if (!isOurs || Number(until) <= Date.now()) return undefined;
+    return { name: decodeURIComponent(name), until: Number(until) };
+  }
+}
+
+/** The cookie of a browser, or the token of a program. */
+function tokenOf(headers: Headers): string | undefined {
+  const cookies = headers.get("cookie") ?? "";
+  const [, cookie] = /(?:^|;\s*)session=([^;]*)/.exec(cookies) ?? [];
+  const authorization = headers.get("authorization") ?? "";
+  const [, bearer] = /^Bearer +(\S+)$/i.exec(authorization) ?? [];
+  return bearer ?? cookie;
+}
+
+/** Whose session a request brings along; throws a `HandshakeError` if none. */
+async function authenticate(
+  sessions: Sessions,
+  headers: Headers,
+): Promise<Session> {
+  const token = tokenOf(headers);
+  if (token === undefined) {
+    throw new HandshakeError("Log in first: POST /login", {
+      status: 401,
+      headers: { "WWW-Authenticate": "Bearer" },
+    });
+  }
+  const session = await sessions.verify(token);
+  if (session !== undefined) return session;
+  throw new HandshakeError("This session is over, or never was one", {
+    status: 401,
+    headers: { "WWW-Authenticate": 'Bearer error="invalid_token"' },
+  });
+}
+
+/** Compares without telling by the time it takes how much is equal. */
+async function isEqual(left: string, right: string): Promise<boolean> {
+  const key = await makeKey();
+  const signature = await crypto.subtle.sign(HMAC, key, encoder.encode(left));
+  return crypto.subtle.verify(HMAC, key, signature, encoder.encode(right));
+}
+
+/** Options of {@linkcode authenticated}. */
+export interface AuthenticatedOptions {
+  sessions: Sessions;
+  /** What `/login` asks for. */
+  password: string;
+  /** How long a session lasts, in milliseconds. */
+  lifetime: number;
+  /** Pages that may connect, besides this server's own. */
+  origins: readonly string[];
+}
+
+/** What to hand to `serve()`. */
+export function authenticated(
+  { sessions, password, lifetime, origins }: AuthenticatedOptions,
+): ServeOptions {
+  return {
+    origins,
+    handler: async (request) => {
+      const url = new URL(request.url);
+      if (url.pathname !== "/login") {
+        return new Response("POST name and password to /login\n");
+      }
+      const form = request.method === "POST"
+        ? await request.formData().catch(() => undefined)
+        : undefined;
+      if (!await isEqual(`${form?.get("password")}`, password)) {
+        return new Response("This is not the password\n", { status: 403 });
+      }
+      const name = `${form?.get("name") ?? "somebody"}`.slice(0, 64);
+      const token = await sessions.issue(name, lifetime);
+      const isSecure = url.protocol === "https:" ? "; Secure" : "";
+      // SameSite: other sites' pages don't send it, not even by a form.
+      const cookie = `session=${token}; Path=/; HttpOnly; SameSite=Strict` +
+        `; Max-Age=${Math.floor(lifetime / 1000)}${isSecure}`;
+      return new Response(`${token}\n`, { headers: { "set-cookie": cookie } });
+    },
+    onRequest: async ({ headers }) => {
+      await authenticate(sessions, headers);
+    },
+    onConnection: async (ws) => {
+      const { name, until } = await authenticate(sessions, ws.request!.headers);
+      // A connection may outlast the session it was opened with.
+      const timer = setTimeout(() => {
+        ws.close(CloseCode.PolicyViolation, "This session is over");
+      }, until - Date.now());
+      ws.closed.then(() => clearTimeout(timer));
+      await ws.send(`Hello, ${name}`);
+      await ws.forEach((message) => ws.send(message));
+    },
+  };
+}
+
+if (import.meta.main) {
+  const flags = readFlags("An echo for those who have logged in.", {
+    port: portFlag(8004),
+    ...SERVER_FLAGS,
+    origin: {
+      type: "list",
+      value: "ORIGIN",
+      help: "whose pages may connect as well, such as https://*.example.com",
+    },
+    lifetime: {
+      type: "number",
+      default: 3600,
+      min: 1,
+      max: 86_400,
+      help: "how long a session lasts, in seconds",
+    },
+  });
+  const password = crypto.getRandomValues(new Uint8Array(12)).toHex();
+  await runServer(
+    "ws",
+    flags,
+    authenticated({
+      sessions: await Sessions.create(),
+      password,
+      lifetime: flags.lifetime * 1000,
+      origins: flags.origin,
+    }),
+  );
+  console.log(`The password is ${password}`);
+}

@@ -1,0 +1,42 @@
+/**
+ * Behind nginx: an echo on a Unix socket, which tells its clients who they are.
+ * What nginx needs is in `nginx.conf` beside this file.
+ *
+ * ```sh
+ * deno task recipe:nginx --unix /run/websocket/websocket.sock
+ * ```
+ *
+ * @module
+ */
+
+import type { WebSocketConnection } from "../../mod.ts";
+import { readFlags, runServer } from "../_command_line.ts";
+import type { ServeOptions } from "../serve.ts";
+
+/** Where a client really is. Whoever can open the socket could make it up. */
+function addressOf(ws: WebSocketConnection): string {
+  return ws.request?.headers.get("x-real-ip") ?? "unknown";
+}
+
+const OPTIONS: ServeOptions = {
+  handler: () => new Response("A page through nginx\n"),
+  onConnection: async (ws) => {
+    await ws.send(`You are ${addressOf(ws)}`);
+    await ws.forEach((message) => ws.send(message));
+  },
+};
+
+if (import.meta.main) {
+  const { unix } = readFlags("An echo on a Unix socket, for nginx.", {
+    unix: {
+      type: "text",
+      default: "websocket.sock",
+      value: "PATH",
+      help: "the socket",
+    },
+  });
+  const nowhere = { hostname: "", port: 0, cert: undefined, key: undefined };
+  await runServer("http", { ...nowhere, unix }, OPTIONS);
+  // For its owner and its group, which nginx has to belong to.
+  await Deno.chmod(unix, 0o660);
+}

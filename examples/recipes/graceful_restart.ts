@@ -1,0 +1,118 @@
+/**
+ * A restart that loses nobody: the next server listens at the same port before
+ * this one stops to; then this one, told by SIGTERM, closes its connections with
+ * 1012, some at a time, and ends when all are through. Their clients are
+ * `reconnect.ts`.
+ *
+ * ```sh
+ * deno task recipe:restart --name one & # and later
+ * deno task recipe:restart --name two & kill %1
+ * ```
+ *
+ * @module
+ */
+
+import { CloseCode, type WebSocketConnection } from "../../mod.ts";
+import {
+  exitWith,
+  portFlag,
+  readFlags,
+  stopOnSignals,
+  urlOf,
+} from "../_command_line.ts";
+import { serve, type ServeOptions, type Server } from "../serve.ts";
+
+/** Options of {@linkcode DrainingServer.drain}. */
+export interface DrainOptions {
+  /**
+   * Over how long the connections are closed, in milliseconds: their clients do
+   * not come back all at once then.
+   */
+  spread: number;
+}
+
+/** A server that can be drained. */
+export class DrainingServer {
+  readonly server: Server;
+  readonly #listener: Deno.Listener;
+  readonly #connections = new Set<WebSocketConnection>();
+  #isDraining = false;
+
+  constructor(listener: Deno.Listener, options: ServeOptions) {
+    this.#listener = listener;
+    this.server = serve(listener, {
+      ...options,
+      onConnection: async (ws) => {
+        if (this.#isDraining) return await dismiss(ws);
+        this.#connections.add(ws);
+        try {
+          await options.onConnection(ws);
+        } finally {
+          this.#connections.delete(ws);
+        }
+      },
+    });
+  }
+
+  /** Accepts nobody any more, and ends when nobody is left. */
+  async drain({ spread }: DrainOptions): Promise<void> {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    this.#listener.close();
+    const pause = spread / this.#connections.size;
+    await Promise.all(
+      Array.from(this.#connections, async (ws, i) => {
+        await new Promise((resolve) => setTimeout(resolve, i * pause));
+        // What the client has sent before it heard of it is still received.
+        await dismiss(ws);
+      }),
+    );
+    await this.server.shutdown();
+  }
+}
+
+async function dismiss(ws: WebSocketConnection): Promise<void> {
+  await ws.close(CloseCode.ServiceRestart, "The server restarts");
+}
+
+if (import.meta.main) {
+  const flags = readFlags("An echo that can be restarted.", {
+    port: portFlag(8007),
+    hostname: {
+      type: "text",
+      default: "127.0.0.1",
+      value: "HOST",
+      help: "the address to listen at",
+    },
+    name: {
+      type: "text",
+      default: `${Deno.pid}`,
+      value: "NAME",
+      help: "what to greet clients with",
+    },
+    spread: {
+      type: "number",
+      default: 2000,
+      help: "over how many ms connections are closed",
+    },
+  });
+  const { hostname, port } = flags;
+  try {
+    // Linux hands each new connection to one of those who listen. (Deno wants
+    // --unstable-net for it.)
+    const listener = Deno.listen({ hostname, port, reusePort: true });
+    const draining = new DrainingServer(listener, {
+      onConnection: async (ws) => {
+        await ws.send(`This is ${flags.name}`);
+        await ws.forEach((message) => ws.send(message));
+      },
+    });
+    stopOnSignals(async () => {
+      await draining.drain(flags);
+      return 0;
+    });
+    console.log(`Listening on ${urlOf("ws", draining.server.addr, flags)}`);
+  } catch (error) {
+    exitWith(error);
+  }
+}

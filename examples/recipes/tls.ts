@@ -1,0 +1,78 @@
+/**
+ * TLS: an echo at `wss:`, and a page at `https:`, on one port.
+ *
+ * ```sh
+ * openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost \
+ *   -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem
+ * deno task recipe:tls --cert cert.pem --key key.pem
+ * ```
+ *
+ * A client that is to trust this certificate takes
+ * `connect("wss://localhost:8443/", { caCerts: [pem] })`.
+ *
+ * @module
+ */
+
+import {
+  exitWith,
+  portFlag,
+  readFlags,
+  stopOnSignals,
+  urlOf,
+} from "../_command_line.ts";
+import { serve, type Server } from "../serve.ts";
+
+/** Serves TLS with a certificate and its private key, both in PEM format. */
+export function serveTls(
+  address: { hostname: string; port: number },
+  pem: { cert: string; key: string },
+): Server {
+  const listener = Deno.listenTls({
+    ...address,
+    ...pem,
+    // A browser that is offered HTTP/2 as well might take it.
+    alpnProtocols: ["http/1.1"],
+  });
+  return serve(listener, {
+    handler: () =>
+      new Response("A page over TLS\n", {
+        // From now on browsers come by https: and wss: only.
+        headers: { "strict-transport-security": "max-age=31536000" },
+      }),
+    onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+  });
+}
+
+if (import.meta.main) {
+  const flags = readFlags("An echo at wss:, and a page at https:.", {
+    port: portFlag(8443),
+    hostname: {
+      type: "text",
+      default: "localhost",
+      value: "HOST",
+      help: "the address to listen at; 0.0.0.0 for all",
+    },
+    cert: {
+      type: "text",
+      default: "cert.pem",
+      value: "FILE",
+      help: "the certificate (PEM)",
+    },
+    key: {
+      type: "text",
+      default: "key.pem",
+      value: "FILE",
+      help: "its private key (PEM)",
+    },
+  });
+  try {
+    const server = serveTls(flags, {
+      cert: await Deno.readTextFile(flags.cert),
+      key: await Deno.readTextFile(flags.key),
+    });
+    stopOnSignals(() => server.shutdown().then(() => 0));
+    console.log(`Listening on ${urlOf("ws", server.addr, flags)}`);
+  } catch (error) {
+    exitWith(error);
+  }
+}

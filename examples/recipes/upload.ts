@@ -1,0 +1,146 @@
+/**
+ * An upload of any size as one message, in constant memory: it is received in
+ * parts, and each is done with before the next one is read. The page shows how
+ * far the server is.
+ *
+ * ```sh
+ * deno task recipe:upload
+ * deno task recipe:upload --try 1024 # sends itself 1 GiB, and prints figures
+ * ```
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { connect, type WebSocketConnection } from "../../mod.ts";
+import {
+  exitWith,
+  portFlag,
+  readFlags,
+  runServer,
+  SERVER_FLAGS,
+} from "../_command_line.ts";
+import { readPage } from "../_page.ts";
+import { serve, type ServeOptions } from "../serve.ts";
+
+/** How often the client is told how far it is, in milliseconds. */
+const INTERVAL = 100;
+const MEBIBYTE = 1024 * 1024;
+
+/** What the client is told. */
+interface Report {
+  /** How many bytes of this upload are through. */
+  received: number;
+  /** What the server's process takes, in bytes. */
+  memory: number;
+  /** The SHA-256 of all bytes, in hex digits, when they are through. */
+  sha256?: string;
+}
+
+/** Takes uploads, one after the other. */
+async function receiveAll(ws: WebSocketConnection): Promise<void> {
+  const tell = (report: Omit<Report, "memory">) => {
+    const { rss: memory } = Deno.memoryUsage();
+    return ws.send(JSON.stringify({ ...report, memory }));
+  };
+  for (;;) {
+    const upload = await ws.receiveStream();
+    if (upload === undefined) return;
+    const hash = createHash("sha256");
+    let received = 0;
+    let toldAt = -Infinity;
+    for await (const part of upload.readable) {
+      hash.update(part); // or write it to a file, and wait until it is written
+      received += part.length;
+      if (performance.now() - toldAt < INTERVAL) continue;
+      toldAt = performance.now();
+      await tell({ received });
+    }
+    await tell({ received, sha256: hash.digest("hex") });
+  }
+}
+
+/** What to hand to `serve()`. */
+async function uploads(maxMessageSize: number): Promise<ServeOptions> {
+  return {
+    handler: await readPage(new URL("upload.html", import.meta.url)),
+    textAs: "bytes",
+    maxMessageSize,
+    maxFragments: Infinity, // browsers send 64 KiB in each, more or less
+    onConnection: receiveAll,
+  };
+}
+
+/** Uploads so many MiB to a server in this process, and returns the figures. */
+async function tryOut(mebibytes: number, options: ServeOptions) {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const server = serve(listener, options);
+  const ws = await connect(`ws://127.0.0.1:${listener.addr.port}/`);
+  const part = crypto.getRandomValues(new Uint8Array(65536));
+  const hash = createHash("sha256");
+  function* parts(): Generator<Uint8Array> {
+    for (let i = 0; i < mebibytes * 16; i++) {
+      part.set([i, i >> 8, i >> 16]);
+      hash.update(part);
+      // Whether it is copied before the next one is wanted is not our business.
+      yield part.slice();
+    }
+  }
+  const before = Deno.memoryUsage().rss;
+  const began = performance.now();
+  const sending = ws.sendStream(parts());
+  let most = before;
+  for await (const message of ws) {
+    const { memory, sha256 } = JSON.parse(`${message}`) as Report;
+    most = Math.max(most, memory);
+    if (sha256 === undefined) continue;
+    if (sha256 !== hash.digest("hex")) throw new Error("It arrived changed");
+    break;
+  }
+  await sending;
+  const seconds = (performance.now() - began) / 1000;
+  await ws.close();
+  await server.shutdown();
+  return { seconds, before: before / MEBIBYTE, most: most / MEBIBYTE };
+}
+
+if (import.meta.main) {
+  const flags = readFlags("Takes uploads of any size in constant memory.", {
+    port: portFlag(8006),
+    ...SERVER_FLAGS,
+    "max-mebibytes": {
+      type: "number",
+      default: 4096,
+      min: 1,
+      help: "the largest upload, in MiB",
+    },
+    try: {
+      type: "number",
+      default: undefined,
+      min: 1,
+      max: 1 << 20,
+      help: "upload so many MiB to itself, print what it took, and exit",
+    },
+  });
+  const mebibytes = flags.try;
+  if (mebibytes === undefined) {
+    const options = await uploads(flags["max-mebibytes"] * MEBIBYTE);
+    await runServer("http", flags, options);
+  } else {
+    try {
+      const options = await uploads(mebibytes * MEBIBYTE);
+      const { seconds, before, most } = await tryOut(mebibytes, options);
+      console.log(
+        `${mebibytes} MiB in one message, both ends in one process: ` +
+          `${seconds.toFixed(1)} s, ${(mebibytes / seconds).toFixed(0)} MiB/s`,
+      );
+      console.log(
+        `Memory: ${before.toFixed(0)} MiB before, ${
+          most.toFixed(0)
+        } MiB at most`,
+      );
+    } catch (error) {
+      exitWith(error);
+    }
+  }
+}

@@ -1,0 +1,587 @@
+/** The recipes, each as the program that its task runs. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { encodeHex } from "@std/encoding/hex";
+import { accept, connect } from "../mod.ts";
+import { duplexPair } from "../testing.ts";
+import { authenticated, Sessions } from "../examples/recipes/authentication.ts";
+import { DrainingServer } from "../examples/recipes/graceful_restart.ts";
+import { delayBefore, reconnecting } from "../examples/recipes/reconnect.ts";
+import { bridge } from "../examples/recipes/tcp_bridge.ts";
+import { pattern } from "./_bytes.ts";
+import { hasOpenssl, makeCertificate } from "./_certificate.ts";
+import { hasNginx, startNginx } from "./_nginx.ts";
+import { Client, request, TestServer, upgrade, within } from "./_server.ts";
+import { startServer, startTask } from "./_task.ts";
+
+const isWindows = Deno.build.os === "windows";
+
+/** Bounds for what takes a moment on a machine with nothing else to do. */
+const PATIENCE = 60_000;
+
+async function assertEchoes(
+  url: string,
+  options?: Parameters<typeof connect>[1],
+): Promise<void> {
+  await using ws = await within(connect(url, options), PATIENCE);
+  for (const message of ["Hello", pattern(100_000)]) {
+    ws.send(message);
+    for (;;) {
+      const answer = await within(ws.receive(), PATIENCE);
+      if (typeof answer === typeof message) {
+        if (typeof answer === "string" && answer !== message) continue; // a greeting
+        assertEquals(answer, message);
+        break;
+      }
+    }
+  }
+}
+
+// --- All of them -----------------------------------------------------------
+
+Deno.test("each recipe helps, and says in one line what is wrong", async (t) => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = taken.addr as Deno.NetAddr;
+  const here = ["--hostname", "127.0.0.1", "--port", `${port}`];
+  const busy: Record<string, string[]> = {
+    "recipe:nginx": ["--unix", "no/such/folder"],
+    "recipe:authentication": here,
+    "recipe:bridge": here,
+    "recipe:upload": here,
+    "recipe:restart": here,
+    "recipe:reconnect": ["ftp://127.0.0.1"],
+    "recipe:tls": ["--cert", "no.pem", ...here],
+  };
+  for (const [task, flags] of Object.entries(busy)) {
+    await t.step(task, async () => {
+      const [help, wrong, refused] = await Promise.all(
+        [["--help"], ["--wrong"], flags].map(async (flags) => {
+          await using program = await startTask(task, ...flags);
+          return await program.ended();
+        }),
+      );
+      assertEquals([help!.code, help!.stderr], [0, ""]);
+      assertMatch(help!.stdout, /--help +print this\n$/);
+      for (const { code, stdout, stderr } of [wrong!, refused!]) {
+        assertEquals([code, stdout], [1, ""]);
+        assertMatch(stderr, /^error: [^\n]+\n$/);
+      }
+    });
+  }
+});
+
+// --- TLS -------------------------------------------------------------------
+
+Deno.test("tls: an echo at wss:, and a page at https:", {
+  ignore: !hasOpenssl, // there is no OpenSSL to make a certificate
+}, async () => {
+  await using certificate = await makeCertificate();
+  const { cert, key, pem } = certificate;
+  const { program, url, port } = await startServer(
+    ...["recipe:tls", "--cert", cert, "--key", key] as const,
+  );
+  await using _ = program;
+  assertMatch(url, /^wss:\/\/localhost:\d+\/$/);
+  await assertEchoes(url, { caCerts: [pem] });
+  using client = new Client(
+    await Deno.connectTls({
+      hostname: "localhost",
+      port,
+      caCerts: [pem],
+      alpnProtocols: ["h2", "http/1.1"],
+    }),
+  );
+  await client.write(request("GET /"));
+  const { body, headers } = await client.readAnswer();
+  assertEquals(body, "A page over TLS\n");
+  assertMatch(headers.get("strict-transport-security") ?? "", /^max-age=\d+$/);
+});
+
+// --- Behind nginx ----------------------------------------------------------
+
+Deno.test("behind_nginx: WebSockets and pages, with the configuration there", {
+  ignore: !hasNginx, // nginx is not installed
+}, async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const socket = `${folder}/websocket.sock`;
+    await using program = await startTask("recipe:nginx", "--unix", socket);
+    await program.expect(/^Listening on http\+unix:.*$/m);
+    const site = await Deno.readTextFile("examples/recipes/nginx.conf");
+    await using nginx = await startNginx(folder, (port) => {
+      const ours = site
+        .replace("listen 80;", `listen 127.0.0.1:${port};`)
+        .replace("/run/websocket/websocket.sock", socket);
+      assert(ours.includes(`${port}`) && ours.includes(socket));
+      return ours;
+    });
+    const { port } = nginx;
+
+    const url = `ws://127.0.0.1:${port}/`;
+    await using ws = await within(connect(url), PATIENCE);
+    assertEquals(await within(ws.receive()), "You are 127.0.0.1");
+    await assertEchoes(url);
+
+    // The origin is compared with the host, which nginx has to hand on.
+    await using page = await connect(url, {
+      origin: `http://127.0.0.1:${port}`,
+    });
+    assertEquals(await within(page.receive()), "You are 127.0.0.1");
+    using other = new Client(
+      await Deno.connect({ hostname: "127.0.0.1", port }),
+    );
+    await other.write(upgrade("/", "Origin: http://elsewhere.example"));
+    assertEquals((await other.readAnswer()).status, 403);
+
+    using plain = new Client(
+      await Deno.connect({ hostname: "127.0.0.1", port }),
+    );
+    for (let i = 0; i < 3; i++) {
+      await plain.write(request("GET /"));
+      assertEquals((await plain.readAnswer()).body, "A page through nginx\n");
+    }
+    // The end of the server is told, through nginx too.
+    program.kill("SIGTERM");
+    assertEquals((await within(ws.closed)).code, 1001);
+    assertEquals((await program.ended()).stderr, "");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+// --- Authentication --------------------------------------------------------
+
+Deno.test("authentication: who has no session has no WebSocket", async (t) => {
+  const { program, port, url } = await startServer(
+    "recipe:authentication",
+    ...["--origin", "https://*.example.com"],
+  );
+  await using _ = program;
+  const [, password = ""] = await program.expect(/^The password is (\w+)$/m);
+  const ask = async (text: string) => {
+    using client = new Client(
+      await Deno.connect({ hostname: "127.0.0.1", port }),
+    );
+    await client.write(text);
+    return text.includes("Upgrade: ")
+      ? { ...await client.readHead(), body: "" }
+      : await client.readAnswer();
+  };
+  const refusal = async (...fields: string[]) => {
+    using client = new Client(
+      await Deno.connect({ hostname: "127.0.0.1", port }),
+    );
+    await client.write(upgrade("/", ...fields));
+    return await client.readAnswer();
+  };
+  const logIn = (password: string) => {
+    const body = new URLSearchParams({ name: "Zoë", password }).toString();
+    return ask(
+      request(
+        "POST /login",
+        "Content-Type: application/x-www-form-urlencoded",
+        `Content-Length: ${body.length}`,
+      ) + body,
+    );
+  };
+
+  await t.step("401, and why", async () => {
+    const nothing = await refusal();
+    assertEquals(nothing.status, 401);
+    assertEquals(nothing.headers.get("www-authenticate"), "Bearer");
+    assertEquals(nothing.body, "Log in first: POST /login\n");
+    const { body: token } = await logIn(password);
+    const forged = [
+      "x",
+      `${token.trim()}0`,
+      token.trim().replace(/^[^.]*/, "root"),
+      token.trim().replace(/\.\d+\./, ".9999999999999."),
+    ];
+    for (const token of forged) {
+      const { status, headers, body } = await refusal(
+        `Authorization: Bearer ${token}`,
+      );
+      assertEquals(status, 401, token);
+      assertMatch(headers.get("www-authenticate") ?? "", /invalid_token/);
+      assertEquals(body, "This session is over, or never was one\n");
+    }
+  });
+
+  await t.step("a wrong password gives no session", async () => {
+    const { status, headers } = await logIn("wrong");
+    assertEquals([status, headers.get("set-cookie")], [403, null]);
+    assertEquals((await ask(request("GET /login"))).status, 403);
+  });
+
+  await t.step("a cookie for browsers, a token for programs", async () => {
+    const { status, headers, body } = await logIn(password);
+    assertEquals(status, 200);
+    const [cookie = ""] = headers.get("set-cookie")?.split(";") ?? [];
+    assertMatch(
+      headers.get("set-cookie") ?? "",
+      /^session=\S+; Path=\/; HttpOnly; SameSite=Strict; Max-Age=3600$/,
+    );
+    const ways = [
+      { cookie: `theme=dark; ${cookie}` },
+      { authorization: `Bearer ${body.trim()}` },
+    ];
+    for (const headers of ways) {
+      await using ws = await connect(url, { headers });
+      assertEquals(await within(ws.receive()), "Hello, Zoë");
+    }
+  });
+
+  await t.step("pages of other origins, unless they are listed", async () => {
+    const { headers } = await logIn(password);
+    const [cookie = ""] = headers.get("set-cookie")?.split(";") ?? [];
+    const statuses = [
+      ["https://evil.example", 403],
+      ["https://app.example.com", 101],
+      ["http://localhost", 101], // its own: what `Host` says
+    ] as const;
+    for (const [origin, status] of statuses) {
+      const answer = await ask(
+        upgrade("/", `Cookie: ${cookie}`, `Origin: ${origin}`),
+      );
+      assertEquals(answer.status, status, origin);
+    }
+  });
+});
+
+Deno.test("authentication: a connection ends with its session", async () => {
+  const sessions = await Sessions.create();
+  const options = authenticated({
+    ...{ sessions, password: "secret", lifetime: 1, origins: [] },
+  });
+  const { onRequest, onConnection } = options;
+  const [here, there] = duplexPair();
+  const token = await sessions.issue("Zoë", 3000);
+  const [server, ws] = await Promise.all([
+    accept(here, { onRequest: onRequest! }),
+    connect("ws://test/", {
+      dial: () => there,
+      headers: { authorization: `Bearer ${token}` },
+    }),
+  ]);
+  const serving = Promise.resolve(onConnection(server));
+  assertEquals(await ws.receive(), "Hello, Zoë");
+  const { code, reason } = await within(ws.closed);
+  assertEquals([code, reason], [1008, "This session is over"]);
+  await serving;
+  assertEquals(await sessions.verify(token), undefined);
+});
+
+// --- The bridge to TCP -----------------------------------------------------
+
+/** A TCP server that handles one connection. */
+function serveTcp(handle: (conn: Deno.TcpConn) => Promise<unknown>) {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const handled = listener.accept().then(handle).finally(() =>
+    listener.close()
+  );
+  return { port: (listener.addr as Deno.NetAddr).port, handled };
+}
+
+/** A bridge to it, in this process. */
+function bridgeTo(port: number): TestServer {
+  return new TestServer({
+    textAs: "bytes",
+    onConnection: (ws) => bridge(ws, { hostname: "127.0.0.1", port }),
+  });
+}
+
+Deno.test("tcp_bridge: bytes go both ways", async () => {
+  const tcp = serveTcp((conn) => conn.readable.pipeTo(conn.writable));
+  const { program, url } = await startServer(
+    ...["recipe:bridge", "--to-port", `${tcp.port}`] as const,
+  );
+  await using _ = program;
+  const ws = await connect(url, { protocols: ["binary"] });
+  assertEquals(ws.protocol, "binary");
+  const sent = pattern(300_000);
+  ws.send(sent);
+  const received = new Uint8Array(sent.length);
+  for (let at = 0; at < sent.length;) {
+    const part = await within(ws.receive()) as Uint8Array;
+    received.set(part, at);
+    at += part.length;
+  }
+  assertEquals(received, sent);
+  // A text is bytes as well.
+  ws.send("Grüße");
+  const text = await within(ws.receive()) as Uint8Array;
+  assertEquals(new TextDecoder().decode(text), "Grüße");
+  await ws.close();
+  await within(tcp.handled); // the Close frame has ended it
+});
+
+Deno.test("tcp_bridge: the end of either side is the end of the other", async (t) => {
+  await t.step("TCP ends", async () => {
+    const tcp = serveTcp(async (conn) => {
+      await conn.write(new Uint8Array(5));
+      conn.close();
+    });
+    await using server = bridgeTo(tcp.port);
+    const ws = await connect(server.url);
+    assertEquals(await within(ws.receive()), new Uint8Array(5));
+    const ended = ws.receive();
+    assertEquals((await within(ws.closed)).code, 1000);
+    assertEquals(await ended, undefined);
+    assertEquals(server.errors, []);
+  });
+  await t.step("the WebSocket breaks", async () => {
+    const tcp = serveTcp(async (conn) => {
+      const ended = await conn.read(new Uint8Array(1)).catch(() => null);
+      conn.close();
+      return ended;
+    });
+    await using server = bridgeTo(tcp.port);
+    const ws = await connect(server.url);
+    ws.terminate();
+    assertEquals(await within(tcp.handled), null);
+  });
+  await t.step("there is no TCP server", async () => {
+    const tcp = serveTcp((conn) => Promise.resolve(conn.close()));
+    (await Deno.connect({ hostname: "127.0.0.1", port: tcp.port })).close();
+    await tcp.handled;
+    await using server = bridgeTo(tcp.port);
+    const ws = await connect(server.url);
+    assertEquals((await within(ws.closed)).code, 1014);
+  });
+});
+
+Deno.test("tcp_bridge: a side that does not read slows the other down", async (t) => {
+  const MOST = 64 * 1024 * 1024;
+  /** Writes until it stands still for a while; how much that was. */
+  const writeUntilStuck = async (
+    write: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>,
+  ): Promise<number> => {
+    const bytes = new Uint8Array(65536);
+    for (let length = 0;;) {
+      if (length > MOST) return length;
+      const pause = Promise.withResolvers<undefined>();
+      const timer = setTimeout(pause.resolve, 1000, undefined);
+      const written = await Promise.race([write(bytes), pause.promise]);
+      clearTimeout(timer);
+      if (written === undefined) return length;
+      length += written;
+    }
+  };
+  await t.step("the TCP server", async () => {
+    const stuck = Promise.withResolvers<void>();
+    const tcp = serveTcp(async (conn) => {
+      const length = await writeUntilStuck((bytes) => conn.write(bytes));
+      stuck.resolve();
+      await conn.read(new Uint8Array(1)).catch(() => null);
+      conn.close();
+      return length;
+    });
+    await using server = bridgeTo(tcp.port);
+    using client = await server.dial();
+    await client.write(upgrade());
+    await client.readHead();
+    await within(stuck.promise, PATIENCE); // nobody reads
+    client.conn.close();
+    const length = await within(tcp.handled, PATIENCE) as number;
+    assert(length < MOST / 2, `${length} bytes went through`);
+  });
+  await t.step("the client", async () => {
+    const release = Promise.withResolvers<void>();
+    const tcp = serveTcp(async (conn) => {
+      await release.promise; // it does not read
+      conn.close();
+    });
+    await using server = bridgeTo(tcp.port);
+    const ws = await connect(server.url);
+    const length = await writeUntilStuck(async (bytes) => {
+      await ws.send(bytes);
+      return bytes.length;
+    });
+    assert(length < MOST / 2, `${length} bytes went through`);
+    release.resolve();
+    ws.terminate();
+    await within(tcp.handled, PATIENCE);
+  });
+});
+
+// --- The upload ------------------------------------------------------------
+
+Deno.test("upload: memory does not grow with the message", async () => {
+  // 1024 is a GiB; `deno task recipe:upload --try 1024`.
+  const mebibytes = Number(Deno.env.get("UPLOAD_MEBIBYTES") ?? 192);
+  await using program = await startTask(
+    ...["recipe:upload", "--try", `${mebibytes}`] as const,
+  );
+  const [, before, most] = await program.expect(
+    /^Memory: (\d+) MiB before, (\d+) MiB at most$/m,
+  );
+  const growth = Number(most) - Number(before);
+  assert(growth < 128, `${growth} MiB for ${mebibytes} MiB`);
+  const { code, stderr } = await program.ended();
+  assertEquals([code, stderr], [0, ""]);
+});
+
+Deno.test("upload: one after the other, and never more than allowed", async () => {
+  const { program, url } = await startServer(
+    ...["recipe:upload", "--max-mebibytes", "1"] as const,
+  );
+  await using _ = program;
+  const ws = await connect(url);
+  for (const size of [0, 100_000]) {
+    const digest = await crypto.subtle.digest("SHA-256", pattern(size));
+    ws.send(pattern(size));
+    for (;;) {
+      const { received, memory, sha256 } = JSON.parse(
+        `${await within(ws.receive())}`,
+      );
+      assert(received <= size && memory > 1e6);
+      if (sha256 === undefined) continue;
+      assertEquals(sha256, encodeHex(digest));
+      break;
+    }
+  }
+  ws.send(pattern(1024 * 1024 + 1)).catch(() => {});
+  assertEquals((await within(ws.closed)).code, 1009);
+});
+
+// --- The restart -----------------------------------------------------------
+
+Deno.test("graceful_restart: clients go over to the next server", {
+  ignore: Deno.build.os !== "linux", // where two can listen at one port
+}, async () => {
+  const one = await startServer("recipe:restart", "--name", "one");
+  await using _one = one.program;
+  const port = `${one.port}`;
+  const greetings: string[][] = [];
+  const reasons: string[] = [];
+  const reached = Promise.withResolvers<void>();
+  const isGreeted = Promise.withResolvers<void>();
+  const giveUp = new AbortController();
+  const clients = Array.from({ length: 8 }, async () => {
+    const heard: string[] = [];
+    greetings.push(heard);
+    const connections = reconnecting(one.url, {
+      firstDelay: 50,
+      signal: giveUp.signal,
+      onDelay: (_, reason) => reasons.push(reason),
+    });
+    for await (const ws of connections) {
+      const message = await ws.receive().catch(() => undefined);
+      if (typeof message === "string") heard.push(message);
+      if (greetings.every((heard) => heard.length > 0)) isGreeted.resolve();
+      if (greetings.every((heard) => heard.at(-1) === "This is two")) {
+        reached.resolve();
+      }
+      if (heard.at(-1) === "This is two") await reached.promise;
+      else await ws.receive().catch(() => undefined);
+      if (heard.at(-1) === "This is two") break;
+    }
+  });
+  await within(isGreeted.promise, PATIENCE);
+  await using two = await startTask(
+    ...["recipe:restart", "--name", "two", "--port", port] as const,
+  );
+  await two.expect(/^Listening on /m);
+  one.program.kill("SIGTERM");
+  await within(reached.promise, PATIENCE);
+  await within(Promise.all(clients), PATIENCE);
+  const { code, stderr } = await one.program.ended();
+  assertEquals([code, stderr], [0, ""]);
+  assertEquals(greetings.map(([first]) => first), Array(8).fill("This is one"));
+  const told = reasons.filter((it) => it === "1012 The server restarts");
+  assert(told.length >= 8, `${reasons}`);
+});
+
+Deno.test("graceful_restart: connections are closed one after the other", async () => {
+  const draining = new DrainingServer(
+    Deno.listen({ hostname: "127.0.0.1", port: 0 }),
+    { onConnection: (ws) => ws.forEach((message) => ws.send(message)) },
+  );
+  const { port } = draining.server.addr as Deno.NetAddr;
+  const clients = await Promise.all(
+    Array.from({ length: 5 }, async () => {
+      const ws = await connect(`ws://127.0.0.1:${port}/`);
+      await ws.send("Hello");
+      assertEquals(await within(ws.receive()), "Hello");
+      return ws;
+    }),
+  );
+  const times = clients.map(async (ws) => {
+    assertEquals((await ws.closed).code, 1012);
+    return performance.now();
+  });
+  await within(draining.drain({ spread: 1000 }));
+  const closed = await within(Promise.all(times));
+  // The last one is told 800 ms after the first, by a timer.
+  assert(Math.max(...closed) - Math.min(...closed) > 200, `${closed}`);
+});
+
+Deno.test("reconnect: delays double up to a limit, and are random below", () => {
+  const longest = Array.from(
+    { length: 9 },
+    (_, i) => delayBefore(i + 1, { random: () => 1 }),
+  );
+  assertEquals(
+    longest,
+    [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000],
+  );
+  assertEquals(delayBefore(5, { random: () => 0 }), 0);
+  const some = Array.from({ length: 100 }, () => delayBefore(3));
+  assert(new Set(some).size > 90 && some.every((it) => it >= 0 && it <= 2000));
+});
+
+Deno.test("reconnect: what cannot pass is not tried again", async (t) => {
+  await t.step("a refusal", async () => {
+    const server = new TestServer({ origins: [] });
+    await using _ = server;
+    const connections = reconnecting(server.url, {
+      origin: "https://elsewhere.example",
+    });
+    const error = await connections.next().then(() => undefined, (it) => it);
+    assertEquals(error.status, 403);
+  });
+  await t.step("a close for good", async () => {
+    await using server = new TestServer({
+      onConnection: (ws) => ws.close(1008, "Go away"),
+    });
+    let count = 0;
+    for await (const ws of reconnecting(server.url)) {
+      count++;
+      await ws.closed;
+    }
+    assertEquals(count, 1);
+  });
+  await t.step("a signal", async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr as Deno.NetAddr;
+    listener.close();
+    const giveUp = new AbortController();
+    let delays = 0;
+    const connections = reconnecting(`ws://127.0.0.1:${port}/`, {
+      firstDelay: 1,
+      signal: giveUp.signal,
+      onDelay: () => {
+        if (++delays === 3) giveUp.abort();
+      },
+    });
+    const error = await connections.next().then(() => undefined, (it) => it);
+    assertEquals([error.name, delays], ["AbortError", 3]);
+  });
+});
+
+Deno.test("reconnect: prints what it hears, and how it waits", {
+  ignore: isWindows,
+}, async () => {
+  let isFirst = true;
+  await using server = new TestServer({
+    onConnection: async (ws) => {
+      await ws.send(isFirst ? "One" : "Two");
+      const isLast = !isFirst;
+      isFirst = false;
+      await ws.close(isLast ? 1000 : 1012, "Later");
+    },
+  });
+  await using program = await startTask("recipe:reconnect", server.url);
+  const { code, stdout, stderr } = await program.ended();
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /^One\n1012 Later; again in \d+ ms\nTwo\n$/);
+});
