@@ -182,7 +182,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * KiB can become 16 MiB, and who serves many peers has others to look after.
    * Each part that goes in counts for 512 besides.
    */
-  maxTransformedAtOnce = Infinity;
+  maxTransformedAtOnce: number = Infinity;
 
   readonly #limits: IncomingMessageLimits;
   readonly #textAs: "string" | "bytes";
