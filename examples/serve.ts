@@ -198,6 +198,8 @@ class Loop implements Server {
       peer.duplex = this.#options.tap?.(peer.conn) ?? peer.conn;
       this.#enter(peer);
       const { duplex } = peer;
+      // The body of an answer would wait for its head to be acknowledged: 40 ms.
+      duplex.setNoDelay?.(true);
       let limits = this.#options;
       let rest: Uint8Array<ArrayBuffer> | undefined = NOTHING;
       while (rest !== undefined && !this.#isStopping) {

@@ -549,6 +549,25 @@ Deno.test("tap sees the bytes of pages and of WebSockets", async () => {
   assertStringIncludes(seen.join(""), "Sec-WebSocket-Key");
 });
 
+Deno.test("no answer waits for its head to be acknowledged", async () => {
+  const calls: unknown[] = [];
+  await using server = new TestServer({
+    handler: () => {
+      calls.push("answer");
+      return new Response("A page");
+    },
+    tap: (conn) => ({
+      read: (into) => conn.read(into),
+      write: (bytes) => conn.write(bytes),
+      close: () => conn.close(),
+      closeWrite: () => conn.closeWrite(),
+      setNoDelay: (noDelay) => calls.push(noDelay),
+    }),
+  });
+  await server.ask(request("GET /"));
+  assertEquals(calls, [true, "answer"]);
+});
+
 // --- Limits ------------------------------------------------------------------
 
 Deno.test("more connections than there may be are answered with 503", async (t) => {
