@@ -241,11 +241,12 @@ export class IncomingMessage {
   /** Takes bytes as they are delivered: unmasked, transformed back. */
   #takeOutput(piece: Uint8Array<ArrayBuffer>): void {
     if (piece.length === 0) return;
+    const { maxMessageSize } = this.#limits;
+    const room = maxMessageSize - this.#length;
     this.#length += piece.length;
-    if (this.#length > this.#limits.maxMessageSize) {
-      throw messageTooBig(this.#limits.maxMessageSize, this.#length);
-    }
-    this.#validate(piece, 0, piece.length);
+    // What is wrong first is told, however the bytes were cut.
+    this.#validate(piece, 0, Math.min(piece.length, room));
+    if (piece.length > room) throw messageTooBig(maxMessageSize, this.#length);
     if (this.#inChunks) {
       this.#pushChunk(piece);
     } else if (this.#memory === undefined) {
