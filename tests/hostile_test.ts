@@ -19,7 +19,7 @@ import {
   upgradeBytes,
   writeAndReset,
 } from "./_hostile.ts";
-import { Client, request, upgrade, within } from "./_server.ts";
+import { type Client, request, upgrade, within } from "./_server.ts";
 
 const MIB = 1024 * 1024;
 const UPGRADE = upgradeBytes();
