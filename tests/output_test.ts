@@ -154,6 +154,29 @@ Deno.test("an encoded frame is referred to as long as it is alone", () => {
   assertEquals(frame, hex`81 01 61`);
 });
 
+Deno.test("a large payload is masked piece by piece", () => {
+  for (const before of [0, 1, 7, 1000]) {
+    for (const extra of [0, 1, 5, LARGEST_BUFFER, LARGEST_BUFFER * 2 + 3]) {
+      const output = new Output(true);
+      const payload = pattern(REFERENCE_FROM + extra);
+      if (before > 0) output.frame(Binary, pattern(before));
+      output.frame(Binary, payload);
+      output.frame(Ping, utf8("after"));
+      assertEquals(payload, pattern(payload.length));
+      const total = output.byteLength;
+      const found = pieces(output);
+      assert(found.length <= 2 + total / LARGEST_BUFFER);
+      const bytes = concat(...found);
+      assertEquals(bytes.length, total);
+      const offset = before === 0 ? 0 : decodeFrame(bytes)!.byteLength;
+      const decoded = decodeFrame(bytes, { offset })!;
+      assertEquals(decoded.frame.payload, payload);
+      const next = decodeFrame(bytes, { offset: offset + decoded.byteLength });
+      assertEquals(next?.frame.payload, utf8("after"));
+    }
+  }
+});
+
 Deno.test("an encoded frame that does not fit with the next goes before it", () => {
   const frame = binary(pattern(REFERENCE_FROM - 20));
   for (const length of [REFERENCE_FROM - 1, REFERENCE_FROM]) {
@@ -216,7 +239,19 @@ Deno.test("an encoded frame that is alone is referred to, until others join it",
 
 Deno.test("texts are encoded behind their header, whatever its length", () => {
   for (const masks of [false, true]) {
-    for (const unit of ["a", "é", "界", "👋", "a界", "\ud800"]) {
+    for (
+      const unit of [
+        "a",
+        "\x7f",
+        "\x80",
+        "\xff",
+        "é",
+        "界",
+        "👋",
+        "a界",
+        "\ud800",
+      ]
+    ) {
       for (
         const count of [0, 1, 16, 31, 32, 33, 41, 42, 62, 63, 64, 124, 125, 126]
           .concat([5461, 5462, 8192, 16383, 16384, 16385, 21845, 21846, 65536])
@@ -364,7 +399,8 @@ Deno.test("lendBuffer: what was given back is lent again, to one user at a time"
 });
 
 Deno.test("giveBackBuffer keeps a bounded number of each size", () => {
-  const kept = [[262144, 16], [65536, 64], [16384, 128]] as const;
+  const kept = [[1_048_576, 8], [262144, 16], [65536, 64]]
+    .concat([[16384, 128], [4096, 256], [1024, 1024]]) as [number, number][];
   for (const [length, most] of kept) {
     const lent = Array.from({ length: most + 5 }, () => lendBuffer(length));
     const owned = new Set(lent);

@@ -222,6 +222,21 @@ Deno.test("chunks no longer wanted: a message begun in parts goes on in parts", 
   }
 });
 
+Deno.test("chunks no longer wanted: the next message in fragments comes whole", () => {
+  for (const role of ROLES) {
+    const protocol = new WebSocketProtocol({ role });
+    protocol.chunks = true;
+    const begun = feed(protocol, [wire(role, text("a", false))]);
+    protocol.chunks = false;
+    const frames = [last("b"), text("c", false), last("d")];
+    assertEquals([...begun, ...feed(protocol, [wire(role, ...frames)])], [
+      chunk("text", "a"),
+      chunk("text", "b", true),
+      textEvent("cd"),
+    ]);
+  }
+});
+
 Deno.test("chunks switched on and off at every step", () => {
   const frames = [
     text("aé", false),

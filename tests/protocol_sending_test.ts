@@ -198,8 +198,10 @@ Deno.test("§5.3: a client masks each frame with a key of its own", () => {
 Deno.test("§5.3: keys come from crypto.getRandomValues, each of them once", () => {
   let last = 0;
   let isReal = true;
-  const fake = (array: Uint32Array) => {
+  let pool = new Uint32Array(0);
+  const fake = (array: Uint32Array<ArrayBuffer>) => {
     isReal = false;
+    pool = array;
     for (let i = 0; i < array.length; i++) array[i] = ++last;
     return array;
   };
@@ -214,7 +216,11 @@ Deno.test("§5.3: keys come from crypto.getRandomValues, each of them once", () 
       protocol.sendBinary(hex`00`);
       const bytes = takeAll(protocol);
       const key = new DataView(bytes.buffer).getUint32(2);
-      if (!isReal) keys.push(key);
+      if (isReal) continue;
+      keys.push(key);
+      assert(!pool.includes(key), "a key that is used is kept in memory");
+      const used = pool.subarray(0, pool.indexOf(key + 1));
+      assert(used.every((gone) => gone === 0));
     }
   } finally {
     delete (crypto as { getRandomValues?: unknown }).getRandomValues;
