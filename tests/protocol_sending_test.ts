@@ -461,12 +461,14 @@ Deno.test("a client masks a prepared message, for each connection anew", () => {
 
 Deno.test("a message prepared under a sharing key is transformed once", () => {
   let calls = 0;
+  const told: [boolean, boolean][] = [];
   const sharing = (sharingKey: string | undefined) =>
     flipping({
       sharingKey,
       wants: (length) => length! > 2,
-      encode: (data) => {
+      encode: (data, fin, whole) => {
         calls++;
+        told.push([fin, whole]);
         return flip(data);
       },
     });
@@ -490,6 +492,7 @@ Deno.test("a message prepared under a sharing key is transformed once", () => {
   assertEquals(send("server", undefined), flipped);
   assertEquals(send("server", undefined), flipped);
   assertEquals(calls, 4, "not to be shared");
+  assertEquals(told, Array(4).fill([true, true]), "the whole message, at once");
   assertEquals(send("client", "a"), flipped);
   assertEquals(calls, 5, "a client's frames are masked each by itself");
   for (const role of ROLES) {
@@ -519,7 +522,21 @@ Deno.test("output is counted until it is taken, and is in order", () => {
     const overhead = role === "client" ? 4 : 0;
     const frames = [];
     let expected = 0;
-    for (const length of [3, 70_000, 300_000, 5, 260_000, 10, 131072, 1, 2]) {
+    for (
+      const length of [
+        3,
+        70_000,
+        300_000,
+        5,
+        260_000,
+        10,
+        131072,
+        1,
+        600_000,
+        262_144,
+        2,
+      ]
+    ) {
       const data = pattern(length).fill(length & 0xff, 0, 1);
       protocol.sendBinary(data);
       frames.push(binary(data));
