@@ -1,0 +1,379 @@
+/**
+ * Hundreds of clients of random behaviour, good and bad, against echo and
+ * danmaku: `deno task soak --minutes 10`. Every message that comes back is
+ * checked. A line a minute, and a verdict at the end.
+ */
+import { parseArgs } from "node:util";
+import { connect } from "../mod.ts";
+import { permessageDeflate } from "../deflate.ts";
+import { Opcode, RSV1 } from "../frame.ts";
+import { deflateRawSync } from "node:zlib";
+import { masked, noise, repeat } from "./_hostile.ts";
+import { randomNumbers } from "./_protocol.ts";
+import { seed } from "./_property.ts";
+import { upgrade } from "./_server.ts";
+
+const { values: flags } = parseArgs({
+  options: {
+    minutes: { type: "string", default: "10" },
+    clients: { type: "string", default: "300" },
+  },
+});
+const minutes = Number(flags.minutes);
+const clients = Number(flags.clients);
+const random = randomNumbers(seed);
+const MIB = 1024 * 1024;
+
+/** How much memory may be added from one half of the second half to the other, in MiB. */
+const MAX_GROWTH = 10;
+
+const below = (limit: number): number => Math.floor(random() * limit);
+const pick = <T>(of: readonly T[]): T => of[below(of.length)]!;
+const wait = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+// --- The servers -----------------------------------------------------------
+
+/** An example, and what it takes of the system. */
+class Server {
+  readonly name: string;
+  readonly url: string;
+  heap = 0;
+  readonly #process: Deno.ChildProcess;
+  readonly #errors: Promise<string>;
+
+  private constructor(
+    name: string,
+    process: Deno.ChildProcess,
+    url: string,
+    errors: Promise<string>,
+  ) {
+    this.name = name;
+    this.url = url;
+    this.#process = process;
+    this.#errors = errors;
+  }
+
+  static async start(
+    name: string,
+    file: string,
+    ...args: string[]
+  ): Promise<Server> {
+    const process = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        `--config=${Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json"}`,
+        "--preload=tests/_heap.ts",
+        "--allow-net=127.0.0.1",
+        "--allow-read",
+        file,
+        ...["--port", "0"],
+        ...args,
+      ],
+      cwd: new URL("../", import.meta.url),
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const errors = new Response(process.stderr).text();
+    const reader = process.stdout.pipeThrough(new TextDecoderStream())
+      .getReader();
+    let said = "";
+    let url: string | undefined;
+    while (url === undefined) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error(`${name} has ended: ${await errors}`);
+      said += value;
+      url = said.match(/^Listening on http(s?:\/\/.*)|^Listening on (ws.*)/m)
+        ?.slice(1).find((part) => part !== undefined);
+    }
+    if (!url.startsWith("ws")) url = `ws${url}`;
+    const server = new Server(name, process, url, errors);
+    (async () => {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        server.heap = Number(value.match(/heap (\d+)\n$/)?.[1] ?? server.heap);
+      }
+    })();
+    return server;
+  }
+
+  get rss(): number {
+    const status = Deno.readTextFileSync(`/proc/${this.#process.pid}/status`);
+    return Number(status.match(/^VmRSS:\s+(\d+)/m)![1]) / 1024;
+  }
+
+  get files(): number {
+    return [...Deno.readDirSync(`/proc/${this.#process.pid}/fd`)].length;
+  }
+
+  /** Ends it; what is wrong with how it ended, if anything. */
+  async stop(): Promise<string[]> {
+    this.#process.kill("SIGTERM");
+    const { code } = await this.#process.status;
+    const wrong: string[] = [];
+    if (code !== 0) wrong.push(`${this.name} ended with ${code}`);
+    const errors = await this.#errors;
+    if (errors !== "") wrong.push(`${this.name} said: ${errors}`);
+    return wrong;
+  }
+}
+
+// --- The clients -----------------------------------------------------------
+
+const tally = { messages: 0, connections: 0, attacks: 0 };
+const mistakes: string[] = [];
+let isOver = false;
+
+const compress = [permessageDeflate()];
+const LETTERS = "abcdefghijklmnopqrstuvwxyz \u00e9\u4f60\u{1f30d}";
+
+function anyMessage(): string | Uint8Array<ArrayBuffer> {
+  const length = below(pick([10, 200, 5000, 5000, 200_000]));
+  if (random() < 0.5) {
+    const part = Array.from({ length: 50 }, () => pick([...LETTERS])).join("");
+    return part.repeat(Math.ceil(length / 50)).slice(0, length).toWellFormed();
+  }
+  const bytes = new Uint8Array(length);
+  const step = 1 + below(255);
+  for (let i = 0; i < length; i++) bytes[i] = i * step >> below(2);
+  return bytes;
+}
+
+function equal(a: unknown, b: string | Uint8Array): boolean {
+  if (typeof a === "string" || typeof b === "string") return a === b;
+  return a instanceof Uint8Array && a.length === b.length &&
+    a.every((byte, i) => byte === b[i]);
+}
+
+/** Sends several messages, and expects all of them back, in order. */
+async function talk({ url }: Server): Promise<void> {
+  const extensions = random() < 0.5 ? compress : [];
+  await using ws = await connect(url, { extensions });
+  tally.connections++;
+  for (let left = 1 + below(10); left > 0 && !isOver; left--) {
+    const sent = Array.from({ length: 1 + below(20) }, anyMessage);
+    const sending = (async () => {
+      for (const message of sent) {
+        if (message.length > 2 && random() < 0.1) {
+          const cut = 1 + below(message.length - 1);
+          await ws.sendStream([message.slice(0, cut), message.slice(cut)]);
+        } else {
+          await ws.send(message);
+        }
+      }
+    })();
+    sending.catch(() => {}); // told below
+    for (const [i, message] of sent.entries()) {
+      const answer = await ws.receive();
+      // A stream cuts a pair of surrogates, and puts it together again.
+      if (!equal(answer, message)) {
+        throw new Error(
+          `message ${i} of ${message.length} came back otherwise`,
+        );
+      }
+      tally.messages++;
+    }
+    await sending;
+    if (random() < 0.3) await ws.ping();
+    await wait(below(pick([10, 300, 3000])));
+  }
+}
+
+/** Watches a room, and says something now and then, which has to come back. */
+async function watch({ url }: Server): Promise<void> {
+  const room = `rooms/room${below(10)}`;
+  await using ws = await connect(new URL(room, url));
+  tally.connections++;
+  const waiting = new Map<string, number>();
+  const reading = (async () => {
+    for await (const message of ws) {
+      const update = JSON.parse(String(message));
+      if (update.type !== "comments") continue;
+      for (const { text } of update.comments) {
+        tally.messages++;
+        waiting.delete(text);
+      }
+    }
+  })();
+  reading.catch(() => {}); // told below
+  for (let left = 1 + below(10); left > 0 && !isOver; left--) {
+    const text = `${below(2 ** 31)}`;
+    waiting.set(text, performance.now());
+    await ws.send(JSON.stringify({ name: "Soak", color: 0, text }));
+    await wait(1000 + below(3000));
+    for (const [text, since] of waiting) {
+      const late = performance.now() - since;
+      if (late > 30_000) throw new Error(`comment ${text} never came back`);
+    }
+  }
+  await ws.close();
+  await reading;
+}
+
+function bomb(): Uint8Array<ArrayBuffer> {
+  const deflated = deflateRawSync(new Uint8Array(4 * MIB), { finishFlush: 2 });
+  return masked({
+    opcode: Opcode.Binary,
+    reservedBits: RSV1,
+    payload: new Uint8Array(deflated.subarray(0, -4)),
+  });
+}
+
+const BOMB = bomb();
+const NOISE = noise(3000);
+const BAD: (() => Uint8Array<ArrayBuffer>)[] = [
+  () => NOISE.slice(below(2000)),
+  () =>
+    repeat(masked({ opcode: Opcode.Ping, payload: NOISE.slice(0, 9) }), 2000),
+  () => repeat(masked({ opcode: Opcode.Text, fin: false }), 2),
+  () => masked({ opcode: Opcode.Text, payload: NOISE.slice(0, 50) }),
+  () => masked({ opcode: Opcode.Binary, payload: new Uint8Array(MIB) }),
+  () => Uint8Array.of(0x82, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+  () => Uint8Array.of(0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 1),
+  () => masked({ opcode: Opcode.Close, payload: Uint8Array.of(3) }),
+  () => BOMB,
+  () => repeat(masked({ opcode: Opcode.Continuation, fin: false }), 10_000),
+];
+
+/** Writes what is wrong, and reads or does not. */
+async function attack({ url }: Server): Promise<void> {
+  const port = Number(new URL(url).port);
+  const conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  tally.connections++;
+  tally.attacks++;
+  const head = upgrade(
+    "/",
+    ...(random() < 0.5 ? ["Sec-WebSocket-Extensions: permessage-deflate"] : []),
+  );
+  const bytes = new TextEncoder().encode(head);
+  const timer = setTimeout(() => close(conn), below(pick([50, 2000, 15_000])));
+  try {
+    const length = random() < 0.2 ? below(bytes.length) : bytes.length;
+    await conn.write(bytes.subarray(0, length));
+    const reading = random() < 0.5 ? swallow(conn) : undefined;
+    reading?.catch(() => {}); // told by `await`, unless it is too late
+    for (let left = below(8); left > 0; left--) {
+      let rest = pick(BAD)();
+      while (rest.length > 0) rest = rest.subarray(await conn.write(rest));
+      await wait(below(pick([2, 500])));
+    }
+    if (random() < 0.3) await conn.closeWrite();
+    await reading;
+    await wait(below(pick([1, 3000])));
+  } catch {
+    // The server has had enough of it.
+  } finally {
+    clearTimeout(timer);
+    close(conn);
+  }
+}
+
+async function swallow(conn: Deno.Conn): Promise<void> {
+  const buffer = new Uint8Array(65536);
+  while (await conn.read(buffer) !== null);
+}
+
+function close(conn: Deno.Conn): void {
+  try {
+    conn.close();
+  } catch {
+    // It is closed.
+  }
+}
+
+/** One client after the other, of those that behave so. */
+async function behave(
+  act: (server: Server) => Promise<void>,
+  server: Server,
+): Promise<void> {
+  while (!isOver) {
+    try {
+      await act(server);
+    } catch (error) {
+      if (act !== attack) {
+        mistakes.push(`${act.name}, ${server.name}: ${error}`);
+        await wait(1000);
+      }
+    }
+    await wait(below(200));
+  }
+}
+
+// --- The time in between ---------------------------------------------------
+
+const echo = await Server.start("echo", "examples/echo.ts", "--compress");
+const danmaku = await Server.start("danmaku", "examples/danmaku/main.ts");
+const servers = [echo, danmaku];
+console.log(`${clients} clients for ${minutes} minutes, seed ${seed}`);
+const filesBefore = servers.map((server) => server.files);
+const running = Array.from({ length: clients }, (_, i) => {
+  const server = i % 3 === 0 ? danmaku : echo;
+  const act = i % 5 === 0 ? attack : server === echo ? talk : watch;
+  return behave(act, server);
+});
+
+const samples = servers.map((): number[] => []);
+const began = performance.now();
+let printed = 0;
+while (performance.now() - began < minutes * 60_000) {
+  await wait(Math.min(2000, minutes * 60_000 / 20));
+  servers.forEach((server, i) => samples[i]!.push(server.rss));
+  const minute = Math.floor((performance.now() - began) / 60_000);
+  if (minute === printed && performance.now() - began < minutes * 60_000) {
+    continue;
+  }
+  printed = minute;
+  const states = servers.map(({ name, rss, heap, files }) =>
+    `${name}: RSS ${rss.toFixed(0)} MiB, heap ${
+      (heap / MIB).toFixed(0)
+    } MiB, ${files} files`
+  );
+  const elapsed = ((performance.now() - began) / 60_000).toFixed(1);
+  console.log(
+    `${elapsed} min: ${tally.messages} messages, ${tally.connections} connections, ${tally.attacks} attacks; ${
+      states.join("; ")
+    }`,
+  );
+}
+
+// --- The verdict -----------------------------------------------------------
+
+isOver = true;
+const late = setTimeout(() => {
+  console.error("clients do not come to an end");
+  Deno.exit(1);
+}, 60_000);
+await Promise.all(running);
+clearTimeout(late);
+await wait(12_000); // those are let go that were half open
+servers.forEach((server, i) => {
+  const { files, name } = server;
+  if (files > filesBefore[i]! + 2) {
+    mistakes.push(`${name} has ${files} files open, had ${filesBefore[i]}`);
+  }
+  // Between the third quarter of the time and the last one.
+  const rss = samples[i]!;
+  const mean = (from: number, to: number): number => {
+    const part = rss.slice(rss.length * from, rss.length * to);
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
+  };
+  const growth = mean(0.75, 1) - mean(0.5, 0.75);
+  console.log(
+    `${name}: memory ${growth < 0 ? "-" : "+"}${
+      Math.abs(growth).toFixed(1)
+    } MiB in the last quarter`,
+  );
+  if (minutes >= 10 && growth > MAX_GROWTH) {
+    mistakes.push(`${name} has grown by ${growth.toFixed(1)} MiB`);
+  }
+});
+for (const server of servers) mistakes.push(...await server.stop());
+for (const mistake of mistakes.slice(0, 20)) console.error(mistake);
+console.log(
+  mistakes.length === 0
+    ? `All ${tally.messages} messages were right, and nothing is left behind`
+    : `${mistakes.length} mistakes`,
+);
+Deno.exit(mistakes.length === 0 ? 0 : 1);
