@@ -21,6 +21,8 @@ class Pipe {
   readonly #capacity: number;
   readonly #segment: (available: number) => number;
   #parts: Uint8Array[] = [];
+  // How many of them have been read: to shift each one takes long if many wait.
+  #readParts = 0;
   #length = 0;
   #isEnded = false;
   #failure: Error | undefined;
@@ -80,6 +82,7 @@ class Pipe {
   fail(error: Error, side: "reading" | "writing" | "both" = "both"): void {
     this.#failure ??= error;
     this.#parts = [];
+    this.#readParts = 0;
     this.#length = 0;
     if (side !== "writing") this.#reject("reading", error);
     if (side !== "reading") this.#reject("writing", error);
@@ -152,12 +155,16 @@ class Pipe {
     );
     let length = 0;
     while (length < wanted) {
-      const part = this.#parts[0]!;
+      const part = this.#parts[this.#readParts]!;
       const piece = part.subarray(0, wanted - length);
       into.set(piece, length);
       length += piece.length;
-      if (piece.length === part.length) this.#parts.shift();
-      else this.#parts[0] = part.subarray(piece.length);
+      if (piece.length === part.length) this.#readParts++;
+      else this.#parts[this.#readParts] = part.subarray(piece.length);
+    }
+    if (this.#readParts * 2 >= this.#parts.length) {
+      this.#parts.splice(0, this.#readParts);
+      this.#readParts = 0;
     }
     this.#length -= length;
     this.#reading = undefined;

@@ -231,7 +231,7 @@ property(
         assertEquals(right.received, left.sent);
       })
     )(),
-  150,
+  60,
 );
 
 property(
@@ -265,5 +265,5 @@ property(
         assertEquals(left.ws.bufferedAmount + right.ws.bufferedAmount, 0);
       })
     )(),
-  300,
+  120,
 );
