@@ -1,0 +1,300 @@
+/** What goes wrong on this side, and must not cost anybody else anything. */
+import { assert, assertEquals } from "@std/assert";
+import { connect } from "../connect.ts";
+import type { ByteDuplex } from "../connection.ts";
+import { encodeFrame, Opcode } from "../frame.ts";
+import { pattern } from "./_bytes.ts";
+import { isLinux, masked, pour, Target, times } from "./_hostile.ts";
+import { Program } from "./_program.ts";
+import { TestServer, upgrade, within } from "./_server.ts";
+
+const isWindows = Deno.build.os === "windows";
+
+/** Asserts that somebody new, and somebody from before, are both served. */
+async function assertServes(
+  server: TestServer,
+  before: Awaited<ReturnType<typeof connect>>,
+): Promise<void> {
+  await using after = await within(connect(`${server.url}echo`));
+  for (const ws of [before, after]) {
+    const began = performance.now();
+    await ws.send("still there");
+    assertEquals(await within(ws.receive()), "still there");
+    const took = performance.now() - began;
+    assert(took < 1000, `an answer took ${took} ms`);
+  }
+}
+
+/** A server that echoes at /echo, and does `act` elsewhere. */
+function serverWith(
+  act: TestServerOptions["onConnection"],
+  options: Partial<TestServerOptions> = {},
+): TestServer {
+  return new TestServer({
+    ...options,
+    onConnection: (ws) =>
+      ws.request?.target === "/echo"
+        ? ws.forEach((message) => ws.send(message))
+        : act!(ws),
+  });
+}
+
+type TestServerOptions = NonNullable<
+  ConstructorParameters<typeof TestServer>[0]
+>;
+
+Deno.test("a handler that throws, at once or later, costs one connection", async () => {
+  const mistakes: (() => unknown)[] = [
+    () => {
+      throw new Error("at once");
+    },
+    () => Promise.reject(new Error("later")),
+    () => Promise.reject(undefined),
+  ];
+  let i = 0;
+  await using server = serverWith(() => mistakes[i++ % 3]!());
+  await using before = await connect(`${server.url}echo`);
+  await times(40, async () => {
+    const ws = await connect(server.url);
+    assertEquals((await within(ws.closed)).code, 1011);
+  });
+  assertEquals(server.errors.length, 40);
+  await assertServes(server, before);
+});
+
+Deno.test("a handler that throws in the middle of messages costs one connection", async () => {
+  await using server = serverWith((ws) =>
+    ws.forEach((message) => {
+      if (message === "throw") throw new Error("mistake");
+      if (message === "reject") return Promise.reject(new Error("mistake"));
+      return ws.send(message);
+    })
+  );
+  await using before = await connect(`${server.url}echo`);
+  await times(20, async (i) => {
+    const ws = await connect(server.url);
+    for (const message of ["a", i % 2 === 0 ? "throw" : "reject", "b"]) {
+      ws.send(message).catch(() => {});
+    }
+    assertEquals(await within(ws.receive()), "a");
+    assertEquals((await within(ws.closed)).code, 1011);
+  });
+  await assertServes(server, before);
+});
+
+Deno.test("handlers that never return hold up nobody, and shutdown() gets past them", async () => {
+  const server = serverWith(() => new Promise(() => {}));
+  await using before = await connect(`${server.url}echo`);
+  const stuck = await times(
+    20,
+    () => connect(server.url, { closeTimeout: 500 }),
+  );
+  for (const ws of stuck) {
+    // Nobody takes it: it is read ahead, up to the limit.
+    ws.send(pattern(1024 * 1024)).catch(() => {});
+  }
+  await assertServes(server, before);
+  const began = performance.now();
+  await within(server.server.shutdown({ grace: 1000 }), 20_000);
+  assert(performance.now() - began < 10_000);
+  for (const ws of stuck) await within(ws.closed, 20_000);
+});
+
+Deno.test("an onRequest that throws, or hangs, is the end of one handshake", async () => {
+  await using server = serverWith(() => {}, {
+    handshakeTimeout: 500,
+    onRequest: ({ target }) => {
+      if (target === "/throw") throw new Error("mistake");
+      if (target === "/hang") return new Promise(() => {});
+    },
+  });
+  await using before = await connect(`${server.url}echo`);
+  assertEquals((await server.ask(upgrade("/throw"))).status, 500);
+  using hanging = await server.dial();
+  await hanging.write(upgrade("/hang"));
+  await assertServes(server, before);
+});
+
+/** Fails, or does half of it, when so many bytes were written. */
+function failing(
+  conn: Deno.Conn,
+  { after, how }: { after: number; how: "reject" | "throw" | "stall" },
+): ByteDuplex {
+  let left = after;
+  return {
+    remoteAddr: conn.remoteAddr,
+    read: (into) => conn.read(into),
+    write: async (bytes) => {
+      if (left > 0) {
+        const written = await conn.write(bytes.subarray(0, left));
+        left -= written;
+        return written;
+      }
+      if (how === "stall") return await new Promise<number>(() => {});
+      const error = new Deno.errors.BrokenPipe("os error 32");
+      if (how === "throw") throw error;
+      return await Promise.reject(error);
+    },
+    close: () => conn.close(),
+    closeWrite: () => (conn as Deno.TcpConn).closeWrite(),
+  };
+}
+
+Deno.test("a write that fails in the middle of a message costs one connection", async () => {
+  for (const how of ["reject", "throw", "stall"] as const) {
+    let isFirst = true;
+    await using server = new TestServer({
+      closeTimeout: 300,
+      heartbeatInterval: 300,
+      heartbeatTimeout: 300,
+      tap: (conn) => {
+        if (isFirst) {
+          isFirst = false;
+          return conn as unknown as ByteDuplex;
+        }
+        return failing(conn, { after: 1000, how });
+      },
+    });
+    await using before = await connect(server.url);
+    await times(10, async () => {
+      const ws = await connect(server.url, { closeTimeout: 300 });
+      ws.send(pattern(5000)).catch(() => {});
+      ws.send(pattern(300_000)).catch(() => {});
+      const { code } = await within(ws.closed, 20_000);
+      assertEquals(code, 1006);
+    });
+    await before.send("still there");
+    assertEquals(await within(before.receive()), "still there");
+  }
+});
+
+Deno.test("a clock that jumps changes nothing: time is measured, not told", async () => {
+  const realNow = Date.now;
+  let jump = 0;
+  Date.now = () => realNow() + jump;
+  try {
+    await using server = new TestServer({
+      heartbeatInterval: 200,
+      heartbeatTimeout: 5000,
+      idleTimeout: 60_000,
+    });
+    await using ws = await connect(server.url, { heartbeatInterval: 200 });
+    for (jump of [3.6e6, -3.6e6, 1e12, -1e12, 0]) {
+      await ws.send(`${jump}`);
+      assertEquals(await within(ws.receive()), `${jump}`);
+      const trip = await within(ws.ping());
+      assert(trip >= 0 && trip < 5000, `${trip}`);
+      await new Promise((resolve) => setTimeout(resolve, 250)); // a heartbeat
+    }
+    assert(ws.isOpen);
+  } finally {
+    Date.now = realNow;
+  }
+});
+
+Deno.test(
+  "SIGTERM under load: what was taken is answered, all get 1001, and it exits with 0",
+  {
+    ignore: isWindows,
+  },
+  async () => {
+    await using echo = await Program.example("echo", "--port", "0");
+    const [, url = ""] = await echo.expect(/^Listening on (.*)\n$/);
+    const large = pattern(3 * 1024 * 1024);
+    const busy = Promise.withResolvers<void>();
+    let count = 0;
+    const talks = times(30, async (i) => {
+      const ws = await connect(url);
+      let answers = 0;
+      try {
+        for (;;) {
+          const message = i % 3 === 0 ? large : `${i} ${answers}`;
+          ws.send(message).catch(() => {});
+          const answer = await ws.receive();
+          if (answer === undefined) break;
+          assertEquals(answer, message); // whole, or not at all
+          answers++;
+          if (++count === 200) busy.resolve();
+        }
+      } catch (error) {
+        throw new Error(`client ${i}, ${answers} answers`, { cause: error });
+      }
+      return (await ws.closed).code;
+    });
+    await within(busy.promise, 60_000);
+    const began = performance.now();
+    echo.kill("SIGTERM");
+    assertEquals(new Set(await within(talks, 30_000)), new Set([1001]));
+    const { code, stderr } = await echo.ended();
+    assertEquals([code, stderr], [0, ""]);
+    assert(performance.now() - began < 10_000);
+  },
+);
+
+Deno.test(
+  "out of file descriptors: whoever is there is served, and the crowd later",
+  {
+    ignore: !isLinux,
+  },
+  async () => {
+    const config = Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json";
+    await using echo = new Program("sh", [
+      ...["-c", 'ulimit -n 100; exec "$@"', "sh", Deno.execPath(), "run"],
+      ...[
+        `--config=${config}`,
+        "--allow-net",
+        "examples/echo.ts",
+        "--port",
+        "0",
+      ],
+    ]);
+    const [, url = ""] = await echo.expect(/^Listening on (.*)\n$/);
+    await using before = await connect(url);
+    const port = Number(new URL(url).port);
+    const crowd = await times(
+      300,
+      () => Deno.connect({ hostname: "127.0.0.1", port }),
+    );
+    for (let i = 0; i < 5; i++) {
+      const began = performance.now();
+      await before.send("still there");
+      assertEquals(await within(before.receive()), "still there");
+      const took = performance.now() - began;
+      assert(took < 1000, `an answer took ${took} ms`);
+    }
+    // Resets at the same time.
+    for (const conn of crowd) conn.close();
+    await using after = await within(connect(url), 30_000);
+    await after.send("welcome");
+    assertEquals(await within(after.receive()), "welcome");
+  },
+);
+
+Deno.test(
+  "messages that come while a connection is cut off go to nobody else",
+  {
+    ignore: !isLinux,
+  },
+  async () => {
+    // Memory is used again: no connection sees what another has sent.
+    await using target = await Target.start();
+    await times(30, async (i) => {
+      for (let round = 0; round < 3; round++) {
+        const payload = new Uint8Array(150_000 + i * 1000).fill(i);
+        const frame = masked({ opcode: Opcode.Binary, payload });
+        using client = await target.open();
+        if ((i + round) % 3 === 0) {
+          // Goes away with an echo half out.
+          await pour(client, frame);
+          await client.read(1000);
+          continue;
+        }
+        pour(client, frame);
+        const expected = encodeFrame({ opcode: Opcode.Binary, payload });
+        const answer = await client.read(expected.length);
+        const wrong = answer.findIndex((byte, at) => byte !== expected[at]);
+        assertEquals(wrong, -1, `byte ${wrong} is ${answer[wrong]}`);
+      }
+    });
+  },
+);
