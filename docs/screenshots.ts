@@ -31,6 +31,16 @@ const SUBJECTS: Record<string, Subject> = {
       );
     },
   },
+  progress: {
+    task: "progress",
+    height: 1540,
+    async prepare(page) {
+      await page.locator("#start").click();
+      await page.locator("#status", { hasText: "All three have arrived." })
+        .waitFor({ timeout: 90_000 });
+      await page.mouse.move(0, 0);
+    },
+  },
   upload: {
     task: "recipe:upload",
     height: 1040,

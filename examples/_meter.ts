@@ -1,0 +1,94 @@
+/**
+ * Counts what goes over a socket, for `ServeOptions.tap`: all bytes, heads
+ * included, booked to whatever is asked for.
+ *
+ * @module
+ */
+
+import type { ByteDuplex, RemoteAddress } from "../mod.ts";
+
+/** What has gone over sockets on somebody's account. */
+export interface Tally {
+  /** Requests, upgrades included. */
+  requests: number;
+  /** Bytes from clients. */
+  up: number;
+  /** Bytes to clients. */
+  down: number;
+}
+
+/** A tally of nothing yet. */
+export function newTally(): Tally {
+  return { requests: 0, up: 0, down: 0 };
+}
+
+// A head whose first line is not there by then is nobody's.
+const MAX_START_LENGTH = 8192;
+
+const SWITCHING = new TextEncoder().encode("HTTP/1.1 101 ");
+
+/** Stands between a connection and its transport, and counts. */
+export class Meter implements ByteDuplex {
+  readonly #conn: Deno.Conn;
+  readonly #find: (target: string) => Tally | undefined;
+  #tally: Tally | undefined;
+  // The beginning of a request whose target is not known yet.
+  #start: string | undefined = "";
+  #isUpgraded = false;
+
+  /**
+   * @param conn What is served.
+   * @param find On whose account a request for this target is, if on any.
+   */
+  constructor(conn: Deno.Conn, find: (target: string) => Tally | undefined) {
+    this.#conn = conn;
+    this.#find = find;
+  }
+
+  get remoteAddr(): RemoteAddress {
+    return this.#conn.remoteAddr;
+  }
+
+  async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    const length = await this.#conn.read(into);
+    if (length !== null) this.#onRead(into.subarray(0, length));
+    return length;
+  }
+
+  async write(bytes: Uint8Array): Promise<number> {
+    const length = await this.#conn.write(bytes);
+    if (this.#tally !== undefined) this.#tally.down += length;
+    this.#isUpgraded ||= SWITCHING.every((byte, i) => bytes[i] === byte);
+    // After an answer comes the next request; nobody sends it before.
+    if (!this.#isUpgraded) this.#start ??= "";
+    return length;
+  }
+
+  closeWrite(): Promise<void> {
+    return this.#conn.closeWrite();
+  }
+
+  close(): void {
+    this.#conn.close();
+  }
+
+  setNoDelay(noDelay?: boolean): void {
+    if ("setNoDelay" in this.#conn) {
+      (this.#conn as Deno.TcpConn).setNoDelay(noDelay);
+    }
+  }
+
+  #onRead(bytes: Uint8Array): void {
+    let { length } = bytes;
+    if (this.#start !== undefined) {
+      for (const byte of bytes) this.#start += String.fromCharCode(byte);
+      const [, target] = /^\S+ (\S+) /.exec(this.#start) ?? [];
+      if (target === undefined && this.#start.length < MAX_START_LENGTH) return;
+      this.#tally = this.#find(target ?? "");
+      if (this.#tally !== undefined) this.#tally.requests++;
+      length = this.#start.length;
+      this.#start = undefined;
+    }
+    if (this.#tally !== undefined) this.#tally.up += length;
+  }
+}
