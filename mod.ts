@@ -1,26 +1,47 @@
 /**
- * The WebSocket protocol, RFC 6455 with RFC 7692, in layers that can be used
- * apart: frames, the opening handshake, and one endpoint's state machine.
+ * WebSocket, RFC 6455 with permessage-deflate (RFC 7692), in layers that can be
+ * used apart: {@linkcode accept} and {@linkcode connect} for messages over any
+ * byte stream, {@linkcode WebSocketProtocol} for the protocol without input and
+ * output, and pure functions for frames and for the opening handshake.
  *
- * @example A frame, there and back
+ * Compression is in `./deflate`, and helpers for tests are in `./testing`, so
+ * that who needs neither loads neither.
+ *
+ * @example An echo, and who talks to it
  * ```ts
- * import { decodeFrame, encodeFrame, Opcode } from "@sansio/websocket";
+ * import { accept, connect } from "@sansio/websocket";
  * import { assertEquals } from "@std/assert";
  *
- * const payload = new TextEncoder().encode("Hello");
- * const bytes = encodeFrame({ opcode: Opcode.Text, payload });
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const served = listener.accept().then(async (conn) => {
+ *   const ws = await accept(conn);
+ *   for await (const message of ws) await ws.send(message);
+ * });
  *
- * assertEquals(decodeFrame(bytes)?.frame.payload, payload);
+ * const ws = await connect(`ws://127.0.0.1:${listener.addr.port}/`);
+ * await ws.send("Hello");
+ * assertEquals(await ws.receive(), "Hello");
+ * await ws.close();
+ * await served;
+ * listener.close();
  * ```
  *
  * @module
  */
+
+// A connection, and the two ways to one.
 export * from "./accept.ts";
 export * from "./connect.ts";
 export * from "./connection.ts";
-export * from "./extension.ts";
-export * from "./frame.ts";
-export * from "./handshake.ts";
+
+// One message for many connections.
 export * from "./hub.ts";
 export * from "./prepared.ts";
+
+// The protocol without input and output (RFC 6455 §5.4 to §9).
+export * from "./extension.ts";
 export * from "./protocol.ts";
+
+// Bytes: the opening handshake (§4), and frames (§5).
+export * from "./frame.ts";
+export * from "./handshake.ts";
