@@ -15,7 +15,7 @@ const CLASSES = [
   { length: 1048576, kept: 8, free: [] as Uint8Array<ArrayBuffer>[] },
 ];
 
-/** The largest buffer that is kept for the next user, in bytes. */
+/** Up to this length, in bytes, frames are put together in one buffer. */
 export const LARGEST_BUFFER = 262144;
 
 /**

@@ -44,8 +44,9 @@ export interface PingOrPong {
 export interface CloseInfo {
   /**
    * The code in the peer's Close frame, 1005 if it had none. Where this side
-   * failed the connection, the code that it sent; 1006 if the transport ended
-   * with no Close frame at all (RFC 6455 §7.1.5).
+   * failed the connection, the code for that fault, which it sent unless it had
+   * sent a Close frame before; 1006 if the transport ended with no Close frame
+   * at all (RFC 6455 §7.1.5).
    */
   code: number;
   /** The reason that came with the code, for a log; often empty. */

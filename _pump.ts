@@ -264,7 +264,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
         const type = message.type === "chunk" ? message.of : message.type;
         const result = handle(message.data, type);
         if (result === undefined || result === DONE) {
-          if (reuse) this.#protocol.reuse(message.data);
+          if (reuse) this.#giveBack(message);
         } else {
           if (!isQueued) this.#buffer.lend();
           this.#isHandling = true;
@@ -279,13 +279,18 @@ export class Pump implements DeadlineOwner, TurnTaker {
   async #wait(result: unknown, message: Received): Promise<void> {
     try {
       await result;
-      if (this.#consumer!.reuse) this.#protocol.reuse(message.data);
+      if (this.#consumer!.reuse) this.#giveBack(message);
     } catch (error) {
       this.#endConsumer({ error });
     }
     this.#isHandling = false;
     this.#consume();
     this.#goOn();
+  }
+
+  // A chunk may be a view on what is being read.
+  #giveBack(message: Received): void {
+    if (message.type !== "chunk") this.#protocol.reuse(message.data);
   }
 
   #endConsumer(thrown?: { error: unknown }): void {

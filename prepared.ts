@@ -60,7 +60,7 @@ export class PreparedMessage {
    * result can be shared.
    */
   frame(extension?: NegotiatedExtension): Uint8Array {
-    const key = extension?.sharingKey ?? "";
+    const key = extension === undefined ? "" : `+${extension.sharingKey}`;
     let frame = this.#frames.get(key);
     if (frame === undefined) {
       const opcode = this.type === "text" ? Opcode.Text : Opcode.Binary;

@@ -350,7 +350,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Says that the transport has ended, or was cut.
+   * Says that the transport has ended, or was cut. Events that have not been
+   * taken before are lost.
    *
    * @param error Why it was cut, if it did not end by itself.
    * @returns The close event, unless it has been delivered already.
