@@ -24,7 +24,7 @@ const clients = Number(flags.clients);
 const random = randomNumbers(seed);
 const MIB = 1024 * 1024;
 
-/** How much memory may be added from one half of the second half to the other, in MiB. */
+/** How much memory may be added in the last five minutes, in MiB. */
 const MAX_GROWTH = 10;
 
 const below = (limit: number): number => Math.floor(random() * limit);
@@ -353,17 +353,18 @@ servers.forEach((server, i) => {
   if (files > filesBefore[i]! + 2) {
     mistakes.push(`${name} has ${files} files open, had ${filesBefore[i]}`);
   }
-  // Between the third quarter of the time and the last one.
+  // Of the last five minutes, the first half and the second.
   const rss = samples[i]!;
+  const last = Math.min(5, minutes / 2) / minutes;
   const mean = (from: number, to: number): number => {
     const part = rss.slice(rss.length * from, rss.length * to);
     return part.reduce((sum, value) => sum + value, 0) / part.length;
   };
-  const growth = mean(0.75, 1) - mean(0.5, 0.75);
+  const growth = mean(1 - last / 2, 1) - mean(1 - last, 1 - last / 2);
   console.log(
     `${name}: memory ${growth < 0 ? "-" : "+"}${
       Math.abs(growth).toFixed(1)
-    } MiB in the last quarter`,
+    } MiB in the last minutes`,
   );
   if (minutes >= 10 && growth > MAX_GROWTH) {
     mistakes.push(`${name} has grown by ${growth.toFixed(1)} MiB`);
