@@ -41,6 +41,17 @@ const SUBJECTS: Record<string, Subject> = {
       await page.mouse.move(0, 0);
     },
   },
+  quotes: {
+    task: "quotes",
+    height: 1260,
+    async prepare(page, isPhone) {
+      await page.locator(".quote").first().waitFor();
+      if (isPhone) return await page.waitForTimeout(5000);
+      await page.waitForTimeout(15_000);
+      await page.getByLabel("100 ms").check();
+      await page.waitForTimeout(20_000);
+    },
+  },
   upload: {
     task: "recipe:upload",
     height: 1040,

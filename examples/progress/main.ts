@@ -3,7 +3,7 @@
  * a WebSocket: the three side by side on a page, with what each of them costs.
  *
  * ```sh
- * deno task progress --port 8003
+ * deno task progress --port 8009
  * deno task progress:measure # the figures, without a browser
  * ```
  *
@@ -21,7 +21,7 @@ import { Progress } from "./progress.ts";
 
 if (import.meta.main) {
   const flags = readFlags("Serves three ways to learn how far a job is.", {
-    port: portFlag(8003),
+    port: portFlag(8009),
     ...SERVER_FLAGS,
   });
   const page = await readPage(new URL("index.html", import.meta.url));

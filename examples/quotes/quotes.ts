@@ -1,0 +1,230 @@
+/**
+ * Quotes over one WebSocket: a page subscribes to symbols and unsubscribes from
+ * them, gets a snapshot of each and then what changes, and says how much of it
+ * it has dealt with. To one that falls behind, only the newest price of each
+ * symbol is sent, when it has caught up.
+ *
+ * @module
+ */
+
+import {
+  CloseCode,
+  HandshakeError,
+  Hub,
+  type PreparedMessage,
+  type RemoteAddress,
+  type Subscriber,
+  type WebSocketConnection,
+} from "../../mod.ts";
+import { permessageDeflate } from "../../deflate.ts";
+import { Meter, newTally, type Tally } from "../_meter.ts";
+import type { ServeOptions } from "../serve.ts";
+import { GOODS, Market, type MarketOptions, type Quote } from "./market.ts";
+
+const PATH = "/quotes";
+
+/** How many messages a page may have before it, before it is too slow. */
+export const WINDOW = 16;
+/** What each of them weighs for the hub, in bytes. */
+const WEIGHT = 256;
+/** How often a page is told what it has cost, in milliseconds. */
+const COST_INTERVAL = 1000;
+/** How often it is asked whether who was too slow still is, in milliseconds. */
+const CONFLATION_INTERVAL = 20;
+
+/** What a page may ask for. */
+type Order =
+  | { do: "subscribe" | "unsubscribe"; symbols: string[] }
+  | { do: "read"; count: number }
+  | { do: "conflate"; on: boolean }
+  | { do: "time" };
+
+/** What is served. */
+export class Quotes {
+  readonly #page: (request: Request) => Response;
+  readonly #hub = new Hub({
+    slowPolicy: "conflate",
+    maxBufferedAmount: WINDOW * WEIGHT,
+    conflationInterval: CONFLATION_INTERVAL,
+  });
+  // By the address of the peer: the same object for a connection and its stream.
+  readonly #tallies = new WeakMap<RemoteAddress, Tally>();
+  #feeds = 0;
+  readonly market: Market;
+
+  /** @param page Answers requests that are no WebSocket's. */
+  constructor(
+    page: (request: Request) => Response,
+    options: MarketOptions = {},
+  ) {
+    this.#page = page;
+    this.market = new Market((quote) => this.#publish(quote), options);
+  }
+
+  /** What to hand to `serve()`. */
+  get serveOptions(): ServeOptions {
+    return {
+      maxMessageSize: 4096,
+      // Who wants everything, and does not read, is given up.
+      maxBufferedAmount: 1024 * 1024,
+      // Even of messages of 50 bytes a third is left, thanks to the context.
+      extensions: [permessageDeflate({ threshold: 32 })],
+      handler: this.#page,
+      tap: (conn) => {
+        const tally = newTally();
+        this.#tallies.set(conn.remoteAddr, tally);
+        return new Meter(
+          conn,
+          (target) => target === PATH ? tally : undefined,
+        );
+      },
+      onRequest: ({ target }) => {
+        if (target === PATH) return;
+        throw new HandshakeError("Not found", { status: 404 });
+      },
+      onConnection: (ws) => this.#serve(ws),
+    };
+  }
+
+  /** One message for all who subscribe; each compresses it for itself. */
+  #publish({ symbol, n, price, at }: Quote): void {
+    const message = { q: symbol, n, price, at: Math.round(at) };
+    this.#hub.publish(symbol, JSON.stringify(message), { key: symbol });
+  }
+
+  async #serve(ws: WebSocketConnection): Promise<void> {
+    const feed = new Feed(ws);
+    const tally = this.#tallies.get(ws.remoteAddress!) ?? newTally();
+    const timer = setInterval(() => feed.tellCost(tally), COST_INTERVAL);
+    if (this.#feeds++ === 0) this.market.open();
+    feed.tell({ type: "welcome", goods: GOODS });
+    try {
+      for await (const message of ws) {
+        const order = readOrder(message);
+        if (order === undefined) {
+          await ws.close(CloseCode.UnsupportedData, "Not an order");
+        } else await this.#obey(order, feed);
+      }
+    } finally {
+      clearInterval(timer);
+      this.#hub.remove(feed);
+      if (--this.#feeds === 0) this.market.close();
+    }
+  }
+
+  async #obey(order: Order, feed: Feed): Promise<void> {
+    switch (order.do) {
+      case "subscribe":
+        for (const symbol of order.symbols) {
+          if (this.#hub.has(symbol, feed)) continue;
+          this.#hub.subscribe(symbol, feed);
+          // The next quote is the one after this, whenever it comes.
+          const snapshot = this.market.snapshot(symbol);
+          await feed.tell({ type: "snapshot", ...snapshot });
+        }
+        break;
+      case "unsubscribe":
+        for (const symbol of order.symbols) this.#hub.unsubscribe(symbol, feed);
+        break;
+      case "read":
+        feed.onRead(order.count);
+        break;
+      case "conflate":
+        feed.conflates = order.on;
+        break;
+      case "time":
+        await feed.tell({ type: "time", now: performance.now() });
+    }
+  }
+}
+
+/**
+ * A page, as the hub sees it. What has been sent but not dealt with waits
+ * somewhere, in the buffers of two machines or in the page: `bufferedAmount` of
+ * the connection knows only what has not even left, and by then a slow page is
+ * minutes behind.
+ */
+export class Feed implements Subscriber {
+  readonly #ws: WebSocketConnection;
+  #sent = 0;
+  #read = 0;
+  #bytes = 0;
+  /** Whether only the newest quotes are wanted when it is too slow. */
+  conflates = true;
+
+  constructor(ws: WebSocketConnection) {
+    this.#ws = ws;
+  }
+
+  get bufferedAmount(): number {
+    if (!this.conflates) return 0;
+    return this.#ws.bufferedAmount + (this.#sent - this.#read) * WEIGHT;
+  }
+
+  get isOpen(): boolean {
+    return this.#ws.isOpen;
+  }
+
+  get closed(): Promise<unknown> {
+    return this.#ws.closed;
+  }
+
+  send(message: PreparedMessage): Promise<void> {
+    this.#sent++;
+    this.#bytes += message.data.length;
+    return this.#ws.send(message);
+  }
+
+  /** Tells this page something. */
+  tell(what: unknown): Promise<void> {
+    const message = JSON.stringify(what);
+    this.#sent++;
+    this.#bytes += message.length; // all of it is ASCII
+    const sent = this.#ws.send(message);
+    sent.catch(() => {}); // it is gone
+    return sent;
+  }
+
+  /** What has been sent, and what of it went over the wire. */
+  tellCost({ down }: Tally): void {
+    if (!this.#ws.isOpen || this.bufferedAmount > WINDOW * WEIGHT) return;
+    const unread = this.#sent - this.#read;
+    this.tell({ type: "cost", bytes: this.#bytes, wire: down, unread });
+  }
+
+  /** The page has dealt with so many messages, of all that it was sent. */
+  onRead(count: number): void {
+    if (count > this.#read && count <= this.#sent) this.#read = count;
+  }
+
+  close(code: number, reason: string): Promise<unknown> {
+    return this.#ws.close(code, reason);
+  }
+}
+
+/** An order, if it is one. */
+function readOrder(message: unknown): Order | undefined {
+  let order: Record<string, unknown> | null;
+  try {
+    order = JSON.parse(`${message}`);
+  } catch {
+    return undefined;
+  }
+  const { symbols, count, on } = order ?? {};
+  switch (order?.["do"]) {
+    case "subscribe":
+    case "unsubscribe": {
+      const areKnown = Array.isArray(symbols) &&
+        symbols.every((it) => Object.hasOwn(GOODS, it));
+      return areKnown ? { do: order["do"], symbols } : undefined;
+    }
+    case "read":
+      return typeof count === "number" ? { do: "read", count } : undefined;
+    case "conflate":
+      return { do: "conflate", on: on === true };
+    case "time":
+      return { do: "time" };
+    default:
+      return undefined;
+  }
+}
