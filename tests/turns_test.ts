@@ -1,0 +1,120 @@
+/** One thread for all: who keeps it busy lets the others have their turn. */
+import { assert, assertEquals } from "@std/assert";
+import { pattern } from "./_bytes.ts";
+import {
+  type Clock,
+  open,
+  type Opened,
+  quiet,
+  withClock,
+} from "./_connection.ts";
+import { binary, text } from "./_protocol.ts";
+
+const COUNT = 60;
+const WORK = 6; // milliseconds for each message
+// Longer than all work in between: the clock does not run backwards.
+const TURN = 100;
+
+/** A connection whose peer always has more to read, each of which is work. */
+function flood(clock: Clock): Opened & { handled: number } {
+  const opened = {
+    ...open({ capacity: Infinity, segment: () => 20_000, closeTimeout: 100 }),
+    handled: 0,
+  };
+  opened.ws.forEach(() => {
+    opened.handled++;
+    clock.block(WORK);
+  }).catch(() => {});
+  const message = binary(pattern(16_384));
+  opened.peer.send(...Array(COUNT).fill(message)).catch(() => {});
+  return opened;
+}
+
+Deno.test("a peer that always has more to read waits for the others' turn", async () => {
+  await withClock(async (clock) => {
+    const first = flood(clock);
+    const second = flood(clock);
+    await quiet();
+    // No timer has come through: nobody else had a turn.
+    const before = first.handled + second.handled;
+    assert(before > 0 && before < COUNT / 2, `${before}`);
+    // Those that bring little need not wait.
+    const other = open();
+    let seen: unknown;
+    other.ws.forEach((message) => seen = message);
+    await other.peer.send(text("hello"));
+    await quiet();
+    assertEquals(seen, "hello");
+    assertEquals(first.handled + second.handled, before);
+    // Both get theirs, and nothing is lost.
+    for (let turns = 0; first.handled < COUNT; turns++) {
+      assert(turns < COUNT * 4);
+      const { handled } = second;
+      await clock.advance(TURN);
+      if (handled < COUNT && turns > 4) assert(second.handled > 0);
+    }
+    while (second.handled < COUNT) await clock.advance(TURN);
+    for (const { ws } of [first, second, other]) ws.terminate();
+    await clock.advance(TURN);
+  });
+});
+
+Deno.test("a connection that ends while it waits for its turn does nothing more", async () => {
+  await withClock(async (clock) => {
+    const first = flood(clock);
+    await quiet();
+    const { handled } = first;
+    first.ws.terminate();
+    await clock.advance(10);
+    assertEquals(first.handled, handled);
+  });
+});
+
+Deno.test("a connection that has failed takes turns in what it skips", async () => {
+  await withClock(async (clock) => {
+    const busy = flood(clock);
+    const failed = flood(clock);
+    await failed.peer.send(Uint8Array.of(0xff, 0xff)).catch(() => {});
+    failed.peer.send(...Array(COUNT).fill(binary(pattern(16_384))))
+      .catch(() => {});
+    for (
+      let turns = 0;
+      failed.handled < COUNT || busy.handled < COUNT;
+      turns++
+    ) {
+      assert(turns < COUNT * 8);
+      await clock.advance(TURN);
+    }
+    // It is given up in time, though it is always being read from.
+    failed.ws.close();
+    await clock.advance(200);
+    assertEquals((await failed.ws.closed).code, 1002);
+    busy.ws.terminate();
+    await clock.advance(TURN);
+  });
+});
+
+Deno.test("whoever iterates takes turns as well", async () => {
+  await withClock(async (clock) => {
+    const { ws, peer } = open({ capacity: Infinity, segment: () => 20_000 });
+    let handled = 0;
+    const iterating = (async () => {
+      for await (const message of ws) {
+        assertEquals(message.length, 16_384);
+        handled++;
+        clock.block(WORK);
+      }
+    })().catch(() => {});
+    const message = binary(pattern(16_384));
+    peer.send(...Array(COUNT).fill(message)).catch(() => {});
+    await quiet();
+    assert(handled > 0 && handled < COUNT / 2, `${handled}`);
+    for (let turns = 0; handled < COUNT; turns++) {
+      assert(turns < COUNT * 4);
+      await clock.advance(TURN);
+    }
+    ws.terminate();
+    await iterating;
+    await clock.advance(TURN);
+  });
+});
