@@ -6,6 +6,8 @@
  * @module
  */
 
+import { areTimersShared } from "./_platform.ts";
+
 // A deadline may be late by this share of its delay.
 const COARSENESS = 1 / 16;
 
@@ -64,11 +66,11 @@ export class Deadline {
     const wait = Math.min(delay, LONGEST);
     const step = Math.max(1, wait * COARSENESS);
     const time = Math.ceil((now + wait) / step) * step;
-    let slot = slots.get(time);
+    let slot = areTimersShared ? slots.get(time) : undefined;
     if (slot === undefined) {
       slot = { time, deadlines: new Set(), timer: undefined };
       slot.timer = setTimeout(fire, time - now, slot);
-      slots.set(time, slot);
+      if (areTimersShared) slots.set(time, slot);
     }
     slot.deadlines.add(this);
     this.#slot = slot;

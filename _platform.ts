@@ -51,3 +51,11 @@ export function loadNodeZlib(): NodeZlib | undefined {
   return (globalThis as { process?: Process }).process
     ?.getBuiltinModule?.("node:zlib");
 }
+
+/**
+ * Whether a timer serves whoever waits for it. On Cloudflare's runtime it belongs
+ * to the request that has set it, and goes with that request.
+ */
+export const areTimersShared: boolean =
+  (globalThis as { navigator?: { userAgent?: string } }).navigator
+    ?.userAgent !== "Cloudflare-Workers";

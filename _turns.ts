@@ -5,6 +5,8 @@
  * @module
  */
 
+import { areTimersShared } from "./_platform.ts";
+
 /** Somebody who takes turns. */
 export interface TurnTaker {
   /** Called by {@linkcode soon}. */
@@ -46,6 +48,13 @@ let since = 0;
 
 /** Calls it when the others have had their turn. */
 export function takeTurns(taker: TurnTaker): void {
+  if (!areTimersShared) {
+    setTimeout(() => {
+      worked = 0;
+      taker.onTurn();
+    }, 0);
+    return;
+  }
   resting.push(taker);
   const now = performance.now();
   if (timer === undefined) since = now;
