@@ -9,6 +9,17 @@ export { fc };
 /** The seed of this run: the environment's `SEED` where it may be read. */
 export const seed: number = readSeed() ?? Math.trunc(Math.random() * 2 ** 31);
 
+/**
+ * Any character, for the `unit` of `fc.string()`. That with `unit: "binary"` makes
+ * a table of them all first, which takes workerd half a minute.
+ */
+export const anyCharacter: fc.Arbitrary<string> = fc
+  .integer({ min: 0, max: 0x10f7ff })
+  .map((n) => String.fromCodePoint(n < 0xd800 ? n : n + 0x800));
+
+/** What share of the runs is made; fewer where the same tests run once more. */
+const { testEffort = 1 } = globalThis as { testEffort?: number };
+
 function readSeed(): number | undefined {
   const { process } = globalThis as {
     process?: { env: Record<string, string | undefined> };
@@ -42,7 +53,7 @@ export function property<Values extends [unknown, ...unknown[]]>(
     try {
       await fc.assert(fc.asyncProperty(...arbitraries, predicate), {
         seed,
-        numRuns,
+        numRuns: Math.ceil(numRuns * testEffort),
       });
     } catch (error) {
       if (error instanceof Error) {

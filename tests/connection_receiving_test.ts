@@ -17,7 +17,7 @@ import {
   quiet,
   rejection,
 } from "./_connection.ts";
-import { fc, property } from "./_property.ts";
+import { anyCharacter, fc, property } from "./_property.ts";
 import {
   binary,
   close,
@@ -577,7 +577,7 @@ interface Step {
 }
 
 const steps: fc.Arbitrary<Step> = fc.oneof(
-  fc.string({ unit: "binary", maxLength: 40 }).map((it) => ({
+  fc.string({ unit: anyCharacter, maxLength: 40 }).map((it) => ({
     frames: [text(it)],
     message: new TextDecoder("utf-8", { ignoreBOM: true }).decode(utf8(it)),
   })),

@@ -5,7 +5,7 @@ import { PreparedMessage, prepareMessage } from "../prepared.ts";
 import { WebSocketProtocol } from "../protocol.ts";
 import { concat, hex, pattern, utf8 } from "./_bytes.ts";
 import { flipping } from "./_fake_extensions.ts";
-import { fc, property } from "./_property.ts";
+import { anyCharacter, fc, property } from "./_property.ts";
 import {
   cut,
   drain,
@@ -37,7 +37,7 @@ function cutsIn(length: number, at: number[]): number[] {
 const payloads = fc.oneof(
   {
     weight: 5,
-    arbitrary: fc.string({ unit: "binary", maxLength: 12 }).map(utf8),
+    arbitrary: fc.string({ unit: anyCharacter, maxLength: 12 }).map(utf8),
   },
   { weight: 2, arbitrary: fc.string({ maxLength: 50 }).map(utf8) },
   { weight: 1, arbitrary: fc.uint8Array({ maxLength: 4 }) },
@@ -197,7 +197,7 @@ type Action =
   | { do: "ping" | "pong"; data: Uint8Array<ArrayBuffer> };
 
 const texts = fc.oneof(
-  fc.string({ unit: "binary", maxLength: 60 }),
+  fc.string({ unit: anyCharacter, maxLength: 60 }),
   fc.string({ maxLength: 200 }),
   fc.nat(70_000).map((length) => "ab".repeat(length).slice(0, length)),
   // Lone surrogates as well
@@ -352,7 +352,10 @@ property("frames that are queued come out in order, taken at any time", [
       { weight: 1, arbitrary: fc.integer({ min: 120_000, max: 300_000 }) },
       { weight: 2, arbitrary: fc.constant("take" as const) },
       { weight: 1, arbitrary: fc.constant("release" as const) },
-      { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 300 }) },
+      {
+        weight: 1,
+        arbitrary: fc.string({ unit: anyCharacter, maxLength: 300 }),
+      },
       {
         weight: 2,
         arbitrary: fc.oneof(fc.nat(300), fc.nat(200_000))
