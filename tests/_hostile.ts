@@ -11,6 +11,7 @@ import { Program } from "./_program.ts";
 import { randomNumbers } from "./_protocol.ts";
 import { seed } from "./_property.ts";
 import { Client, upgrade, within } from "./_server.ts";
+import { type Usage, usageOf } from "./_usage.ts";
 
 export const isLinux = Deno.build.os === "linux";
 
@@ -19,17 +20,19 @@ const ANSWER_WITHIN = 1000;
 /** How long it may take until all files are closed again. */
 const PATIENCE = 30_000;
 
-/** What a process has of the system. */
-export interface Usage {
-  /** Resident memory, in MiB. */
-  readonly rss: number;
-  /** Open files. */
-  readonly files: number;
-}
-
 export interface AttackOptions {
   /** How much memory may be added, in MiB, while the attack goes on. */
   growth?: number;
+}
+
+/** Reads /proc by a program: to do so itself, Deno wants all permissions. */
+export async function usageOf(pid: number): Promise<Usage> {
+  const script = `grep VmRSS /proc/${pid}/status; ls /proc/${pid}/fd | wc -l`;
+  const { stdout } = await new Deno.Command("sh", { args: ["-c", script] })
+    .output();
+  const [rss = NaN, files = NaN] = new TextDecoder().decode(stdout)
+    .match(/\d+/g)?.map(Number) ?? [];
+  return { rss: rss / 1024, files };
 }
 
 /** `deno task echo`, and a witness. */
@@ -66,17 +69,9 @@ export class Target implements AsyncDisposable {
     return target;
   }
 
-  /** Asked of other programs: Deno itself reads /proc with --allow-all only. */
-  usage(): Usage {
-    const folder = `/proc/${this.#program.pid}`;
-    const { stdout } = new Deno.Command("sh", {
-      args: ["-c", `cat ${folder}/status && ls ${folder}/fd | wc -l`],
-    }).outputSync();
-    const text = new TextDecoder().decode(stdout);
-    return {
-      rss: Number(text.match(/^VmRSS:\s+(\d+)/m)![1]) / 1024,
-      files: Number(text.match(/(\d+)\s*$/)![1]),
-    };
+  /** What the echo has of the system now. */
+  usage(): Promise<Usage> {
+    return usageOf(this.#program.pid);
   }
 
   /** Waits for so many answers to the witness, and how long they took. */
@@ -98,14 +93,14 @@ export class Target implements AsyncDisposable {
     { growth = 64 }: AttackOptions,
     act: () => Promise<void | (() => void | Promise<void>)>,
   ): Promise<void> {
-    const before = this.usage();
+    const before = await this.usage();
     this.#answers = [];
     const stop = await act();
     const during = this.#answers;
     const after = (await this.answers(5)).toSorted((a, b) => a - b);
-    const peak = this.usage();
+    const peak = await this.usage();
     await stop?.();
-    let last = this.usage();
+    let last = await this.usage();
     const began = performance.now();
     while (last.files > before.files + 2) {
       assert(
@@ -113,7 +108,7 @@ export class Target implements AsyncDisposable {
         `${last.files} files are open, ${before.files} were`,
       );
       await new Promise((resolve) => setTimeout(resolve, 100));
-      last = this.usage();
+      last = await this.usage();
     }
     const memory = [before, peak, last].map(({ rss }) => rss.toFixed(0));
     const files = [before, peak, last].map(({ files }) => files);

@@ -3,12 +3,13 @@
  * danmaku: `deno task soak --minutes 10`. Every message that comes back is
  * checked. A line a minute, and a verdict at the end.
  */
+import { usageOf } from "./_usage.ts";
 import { parseArgs } from "node:util";
 import { connect } from "../mod.ts";
 import { permessageDeflate } from "../deflate.ts";
 import { Opcode, RSV1 } from "../frame.ts";
 import { deflateRawSync } from "node:zlib";
-import { masked, noise, repeat } from "./_hostile.ts";
+import { masked, noise, repeat, type Usage, usageOf } from "./_hostile.ts";
 import { randomNumbers } from "./_protocol.ts";
 import { seed } from "./_property.ts";
 import { upgrade } from "./_server.ts";
@@ -99,13 +100,9 @@ class Server {
     return server;
   }
 
-  get rss(): number {
-    const status = Deno.readTextFileSync(`/proc/${this.#process.pid}/status`);
-    return Number(status.match(/^VmRSS:\s+(\d+)/m)![1]) / 1024;
-  }
-
-  get files(): number {
-    return [...Deno.readDirSync(`/proc/${this.#process.pid}/fd`)].length;
+  /** What it has of the system now. */
+  usage(): Promise<Usage> {
+    return usageOf(this.#process.pid);
   }
 
   /** Ends it; what is wrong with how it ended, if anything. */
@@ -306,8 +303,10 @@ async function behave(
 const echo = await Server.start("echo", "examples/echo.ts", "--compress");
 const danmaku = await Server.start("danmaku", "examples/danmaku/main.ts");
 const servers = [echo, danmaku];
+const usages = (): Promise<Usage[]> =>
+  Promise.all(servers.map((server) => server.usage()));
 console.log(`${clients} clients for ${minutes} minutes, seed ${seed}`);
-const filesBefore = servers.map((server) => server.files);
+const before = await usages();
 const running = Array.from({ length: clients }, (_, i) => {
   const server = i % 3 === 0 ? danmaku : echo;
   const act = i % 5 === 0 ? attack : server === echo ? talk : watch;
@@ -319,16 +318,17 @@ const began = performance.now();
 let printed = 0;
 while (performance.now() - began < minutes * 60_000) {
   await wait(Math.min(2000, minutes * 60_000 / 20));
-  servers.forEach((server, i) => samples[i]!.push(server.rss));
+  const now = await usages();
+  now.forEach(({ rss }, i) => samples[i]!.push(rss));
   const minute = Math.floor((performance.now() - began) / 60_000);
   if (minute === printed && performance.now() - began < minutes * 60_000) {
     continue;
   }
   printed = minute;
-  const states = servers.map(({ name, rss, heap, files }) =>
-    `${name}: RSS ${rss.toFixed(0)} MiB, heap ${
+  const states = servers.map(({ name, heap }, i) =>
+    `${name}: RSS ${now[i]!.rss.toFixed(0)} MiB, heap ${
       (heap / MIB).toFixed(0)
-    } MiB, ${files} files`
+    } MiB, ${now[i]!.files} files`
   );
   const elapsed = ((performance.now() - began) / 60_000).toFixed(1);
   console.log(
@@ -348,11 +348,10 @@ const late = setTimeout(() => {
 await Promise.all(running);
 clearTimeout(late);
 await wait(12_000); // those are let go that were half open
-servers.forEach((server, i) => {
-  const { files, name } = server;
-  if (files > filesBefore[i]! + 2) {
-    mistakes.push(`${name} has ${files} files open, had ${filesBefore[i]}`);
-  }
+const after = await usages();
+servers.forEach(({ name }, i) => {
+  const [had, has] = [before[i]!.files, after[i]!.files];
+  if (has > had + 2) mistakes.push(`${name} has ${has} files open, had ${had}`);
   // Of the last five minutes, the first half and the second.
   const rss = samples[i]!;
   const last = Math.min(5, minutes / 2) / minutes;
