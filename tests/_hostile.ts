@@ -25,16 +25,6 @@ export interface AttackOptions {
   growth?: number;
 }
 
-/** Reads /proc by a program: to do so itself, Deno wants all permissions. */
-export async function usageOf(pid: number): Promise<Usage> {
-  const script = `grep VmRSS /proc/${pid}/status; ls /proc/${pid}/fd | wc -l`;
-  const { stdout } = await new Deno.Command("sh", { args: ["-c", script] })
-    .output();
-  const [rss = NaN, files = NaN] = new TextDecoder().decode(stdout)
-    .match(/\d+/g)?.map(Number) ?? [];
-  return { rss: rss / 1024, files };
-}
-
 /** `deno task echo`, and a witness. */
 export class Target implements AsyncDisposable {
   readonly port: number;
@@ -69,8 +59,8 @@ export class Target implements AsyncDisposable {
     return target;
   }
 
-  /** What the echo has of the system now. */
-  usage(): Promise<Usage> {
+  /** What the echo holds now. */
+  usage(): Usage {
     return usageOf(this.#program.pid);
   }
 
@@ -93,14 +83,14 @@ export class Target implements AsyncDisposable {
     { growth = 64 }: AttackOptions,
     act: () => Promise<void | (() => void | Promise<void>)>,
   ): Promise<void> {
-    const before = await this.usage();
+    const before = this.usage();
     this.#answers = [];
     const stop = await act();
     const during = this.#answers;
     const after = (await this.answers(5)).toSorted((a, b) => a - b);
-    const peak = await this.usage();
+    const peak = this.usage();
     await stop?.();
-    let last = await this.usage();
+    let last = this.usage();
     const began = performance.now();
     while (last.files > before.files + 2) {
       assert(
@@ -108,7 +98,7 @@ export class Target implements AsyncDisposable {
         `${last.files} files are open, ${before.files} were`,
       );
       await new Promise((resolve) => setTimeout(resolve, 100));
-      last = await this.usage();
+      last = this.usage();
     }
     const memory = [before, peak, last].map(({ rss }) => rss.toFixed(0));
     const files = [before, peak, last].map(({ files }) => files);

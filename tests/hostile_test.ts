@@ -230,7 +230,9 @@ attackTest("echo under attack", [], {
       });
       // They are given up, though this side does nothing.
       const began = performance.now();
-      while (target.usage().files > 100 && performance.now() - began < 20_000) {
+      while (
+        target.usage().files > 100 && performance.now() - began < 20_000
+      ) {
         await new Promise((resolve) => setTimeout(resolve, 200));
       }
       assert(target.usage().files <= 100, "they are kept");

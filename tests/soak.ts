@@ -3,16 +3,16 @@
  * danmaku: `deno task soak --minutes 10`. Every message that comes back is
  * checked. A line a minute, and a verdict at the end.
  */
-import { usageOf } from "./_usage.ts";
 import { parseArgs } from "node:util";
 import { connect } from "../mod.ts";
 import { permessageDeflate } from "../deflate.ts";
 import { Opcode, RSV1 } from "../frame.ts";
 import { deflateRawSync } from "node:zlib";
-import { masked, noise, repeat, type Usage, usageOf } from "./_hostile.ts";
+import { masked, noise, repeat } from "./_hostile.ts";
 import { randomNumbers } from "./_protocol.ts";
 import { seed } from "./_property.ts";
 import { upgrade } from "./_server.ts";
+import { type Usage, usageOf } from "./_usage.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -101,7 +101,7 @@ class Server {
   }
 
   /** What it has of the system now. */
-  usage(): Promise<Usage> {
+  usage(): Usage {
     return usageOf(this.#process.pid);
   }
 
@@ -303,10 +303,9 @@ async function behave(
 const echo = await Server.start("echo", "examples/echo.ts", "--compress");
 const danmaku = await Server.start("danmaku", "examples/danmaku/main.ts");
 const servers = [echo, danmaku];
-const usages = (): Promise<Usage[]> =>
-  Promise.all(servers.map((server) => server.usage()));
+const usages = (): Usage[] => servers.map((server) => server.usage());
 console.log(`${clients} clients for ${minutes} minutes, seed ${seed}`);
-const before = await usages();
+const before = usages();
 const running = Array.from({ length: clients }, (_, i) => {
   const server = i % 3 === 0 ? danmaku : echo;
   const act = i % 5 === 0 ? attack : server === echo ? talk : watch;
@@ -318,7 +317,7 @@ const began = performance.now();
 let printed = 0;
 while (performance.now() - began < minutes * 60_000) {
   await wait(Math.min(2000, minutes * 60_000 / 20));
-  const now = await usages();
+  const now = usages();
   now.forEach(({ rss }, i) => samples[i]!.push(rss));
   const minute = Math.floor((performance.now() - began) / 60_000);
   if (minute === printed && performance.now() - began < minutes * 60_000) {
@@ -348,7 +347,7 @@ const late = setTimeout(() => {
 await Promise.all(running);
 clearTimeout(late);
 await wait(12_000); // those are let go that were half open
-const after = await usages();
+const after = usages();
 servers.forEach(({ name }, i) => {
   const [had, has] = [before[i]!.files, after[i]!.files];
   if (has > had + 2) mistakes.push(`${name} has ${has} files open, had ${had}`);
