@@ -1,0 +1,59 @@
+/**
+ * An app of [Hono](https://hono.dev), or any other with a `fetch` of its own, and
+ * WebSockets at the same port. What is posted to a room reaches all who are in it.
+ *
+ * ```sh
+ * deno task recipe:hono --port 8006
+ * curl -d 'Hello' http://127.0.0.1:8006/rooms/blue
+ * ```
+ *
+ * @module
+ */
+
+import { Hono } from "hono";
+import { html } from "hono/html";
+import { HandshakeError, Hub, type WebSocketConnection } from "../../mod.ts";
+import {
+  portFlag,
+  readFlags,
+  runServer,
+  SERVER_FLAGS,
+} from "../_command_line.ts";
+import type { ServeOptions } from "../serve.ts";
+
+/** What to serve: give it to `serve()`. */
+export function rooms(): ServeOptions {
+  const hub = new Hub();
+
+  const app = new Hono();
+  app.get("/rooms/:room{\\w+}", (context) => {
+    return context.html(html`<h1>${context.req.param("room")}</h1>`);
+  });
+  app.post("/rooms/:room{\\w+}", async (context) => {
+    const room = `/rooms/${context.req.param("room")}`;
+    const reached = hub.count(room);
+    await hub.publish(room, await context.req.text());
+    return context.json({ reached });
+  });
+
+  return {
+    handler: (request) => app.fetch(request),
+    // The app does not see the requests for WebSockets.
+    onRequest({ target }): void {
+      if (!/^\/rooms\/\w+$/.test(target)) {
+        throw new HandshakeError("There is no such room", { status: 404 });
+      }
+    },
+    async onConnection(ws: WebSocketConnection): Promise<void> {
+      const room = ws.request!.target;
+      await hub.subscribe(room, ws);
+      await ws.forEach((text) => hub.publish(room, text));
+    },
+  };
+}
+
+if (import.meta.main) {
+  const about = "Serves an app of Hono, and WebSockets at the same port.";
+  const flags = readFlags(about, { port: portFlag(8006), ...SERVER_FLAGS });
+  await runServer("http", flags, rooms());
+}
