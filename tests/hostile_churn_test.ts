@@ -62,7 +62,7 @@ Deno.test({
     () => some(COUNT / 3),
   );
   const began = performance.now();
-  await target.attack("The rest", { growth: 30 }, () => some(COUNT * 2 / 3));
+  await target.attack("The rest", { growth: 60 }, () => some(COUNT * 2 / 3));
   const seconds = (performance.now() - began) / 1000;
   assert(done >= COUNT);
   console.log(`${(COUNT * 2 / 3 / seconds).toFixed(0)} connections a second`);
