@@ -2,7 +2,7 @@
  * The tests that need nothing but JavaScript, by module, for runtimes other than
  * Deno: `runtimes_test.ts` bundles this file and runs it in each.
  */
-import { type Report, runTests } from "./_deno_test.ts";
+import { type Report, runTests } from "./_deno_shim.ts";
 import { loadUtf8Simd } from "../_utf8_simd.ts";
 
 const SUITES: Record<string, (() => Promise<unknown>)[]> = {

@@ -3,7 +3,7 @@
  * Cloudflare's workerd. `docs/runtimes.md` has them as a table.
  */
 import { assert, assertEquals } from "@std/assert";
-import type { Report } from "./_deno_test.ts";
+import type { Report } from "./_deno_shim.ts";
 import { chromiumPath, TestBrowser } from "./_browser.ts";
 import {
   bundle,
