@@ -52,7 +52,8 @@ if (process?.release?.name === "node" && !("WebSocketPair" in globalThis)) {
   });
 }
 
-// What Node 20 lacks and tests use, though no module does (runtimes_test.ts).
+// What Node 20 lacks and tests or @std/assert use, though no module does
+// (runtimes_test.ts).
 Promise.withResolvers ??= function <T>() {
   let resolve!: PromiseWithResolvers<T>["resolve"];
   let reject!: PromiseWithResolvers<T>["reject"];
@@ -68,6 +69,13 @@ Array.fromAsync ??= async function <T>(
   const items: T[] = [];
   for await (const item of source as AsyncIterable<T>) items.push(item);
   return items;
+};
+
+Set.prototype.union ??= function <T, U>(
+  this: Set<T>,
+  other: ReadonlySetLike<U>,
+): Set<T | U> {
+  return new Set<T | U>([...this, ...other as Set<U>]);
 };
 
 /** Runs the tests that have been registered since the last call. */
