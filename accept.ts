@@ -14,6 +14,7 @@ import {
   rejectUpgrade,
   type RequestHead,
   selectProtocol,
+  type UpgradeHead,
   type UpgradeRequest,
 } from "./handshake.ts";
 import type { Extension, NegotiatedExtension } from "./extension.ts";
@@ -53,7 +54,14 @@ export interface ReadRequestOptions extends AbortOptions {
    *
    * @default {10000}
    */
-  handshakeTimeout?: number;
+  handshakeTimeout?: number | undefined;
+  /**
+   * What has been read already, such as the beginning of the next request on a
+   * connection that is kept alive.
+   *
+   * @default {undefined} (nothing)
+   */
+  received?: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** What a handler of {@linkcode AcceptOptions.onRequest} may add. */
@@ -80,7 +88,8 @@ export interface Acceptance {
 }
 
 /** Options of {@linkcode accept}. */
-export interface AcceptOptions extends ConnectionOptions, ReadRequestOptions {
+export interface AcceptOptions
+  extends ConnectionOptions, Omit<ReadRequestOptions, "received"> {
   /**
    * The subprotocols that the server speaks. The first of the client's that is
    * among them is chosen; if none is, the connection has none.
@@ -118,15 +127,28 @@ export interface AcceptOptions extends ConnectionOptions, ReadRequestOptions {
     request: UpgradeRequest,
   ): Acceptance | void | Promise<Acceptance | void>;
   /**
-   * What {@linkcode readRequest} has read off the stream already.
+   * The request, where it has been read off the stream already: by
+   * {@linkcode readRequest}, or by another server.
    *
-   * @default {undefined} (nothing: the request is read)
+   * @default {undefined} (it is read)
    */
-  received?: ReceivedRequest | undefined;
+  request?: ReceivedUpgrade | undefined;
 }
 
-/** A request's head, and what came behind it. */
-export interface ReceivedRequest {
+/** A request for an upgrade, and what came behind it. */
+export interface ReceivedUpgrade {
+  /** The head: a WHATWG `Request`, or what looks like one. */
+  readonly head: UpgradeHead;
+  /**
+   * The bytes behind the head that have been read with it.
+   *
+   * @default {undefined} (none)
+   */
+  readonly rest?: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** A request as {@linkcode readRequest} has read it. */
+export interface ReceivedRequest extends ReceivedUpgrade {
   /** The head. */
   readonly head: RequestHead;
   /** The bytes behind the head that have been read with it. */
@@ -135,13 +157,11 @@ export interface ReceivedRequest {
 
 /**
  * Reads the head of a request, for a server that also answers plain requests:
- * what is a WebSocket's goes on to {@linkcode accept} as `received`.
+ * what is a WebSocket's goes on to {@linkcode accept} as its option `request`.
  *
  * @param duplex Where to read.
- * @param options Limits, and a signal; when the time is up, or the signal is
- * given, the stream is closed.
- * @param received What has been read already, such as the beginning of the next
- * request on a connection that is kept alive.
+ * @param options Limits, a signal, and what has been read already. When the time
+ * is up, or the signal is given, the stream is closed.
  * @returns The head, or `undefined` if the stream ended before it began.
  * @throws {HandshakeError} If what arrives is no head, or is not there in time.
  * It is not answered: see `rejectUpgrade` in `./handshake`.
@@ -149,7 +169,6 @@ export interface ReceivedRequest {
 export async function readRequest(
   duplex: Duplex,
   options: ReadRequestOptions = {},
-  received?: Uint8Array<ArrayBuffer>,
 ): Promise<ReceivedRequest | undefined> {
   const transport = toByteDuplex(duplex);
   return await withinLimits(
@@ -159,7 +178,7 @@ export async function readRequest(
       readHead(
         transport,
         (bytes) => parseRequestHead(bytes, options),
-        received,
+        options.received,
       ),
   );
 }
@@ -205,7 +224,7 @@ export async function accept(
   const transport = toByteDuplex(duplex);
   transport.setNoDelay?.(true);
   // Nothing is left to wait for but what the caller does itself.
-  if (options.received !== undefined && options.signal === undefined) {
+  if (options.request !== undefined && options.signal === undefined) {
     return await answer(transport, options);
   }
   return await withinLimits(
@@ -220,7 +239,7 @@ async function answer(
   options: AcceptOptions,
 ): Promise<WebSocketConnection> {
   try {
-    const { head, rest } = options.received ?? await readHead(
+    const { head, rest } = options.request ?? await readHead(
       duplex,
       (bytes) => parseRequestHead(bytes, options),
     ) ?? ended();
@@ -259,9 +278,9 @@ async function answer(
 /** As much of a request as is kept while the connection lives. */
 class AcceptedRequest implements ConnectionRequest {
   readonly target: string;
-  readonly #head: RequestHead;
+  readonly #head: UpgradeHead;
 
-  constructor(target: string, head: RequestHead) {
+  constructor(target: string, head: UpgradeHead) {
     this.target = target;
     this.#head = head;
   }
@@ -320,7 +339,9 @@ async function refuse(duplex: ByteDuplex, error: unknown): Promise<void> {
   lingerAndClose(duplex);
 }
 
-function limitsOf(options: ReadRequestOptions): OpeningLimits {
+function limitsOf(
+  options: Omit<ReadRequestOptions, "received">,
+): OpeningLimits {
   return {
     timeout: options.handshakeTimeout ?? 10_000,
     timeoutStatus: 408,

@@ -32,7 +32,7 @@ const NOTHING = new Uint8Array(0);
 
 /** Options of {@linkcode serve}. */
 export interface ServeOptions
-  extends Omit<AcceptOptions, "received" | "signal"> {
+  extends Omit<AcceptOptions, "request" | "signal"> {
   /**
    * Answers plain requests, as any `fetch`-style handler does.
    *
@@ -176,11 +176,10 @@ class Loop implements Server {
   }
 
   async #open(peer: Peer): Promise<WebSocketConnection | undefined> {
-    const upgrade = await this.#servePages(peer);
-    if (upgrade === undefined) return undefined;
+    const request = await this.#servePages(peer);
+    if (request === undefined) return undefined;
     try {
-      const received = upgrade;
-      const ws = await accept(peer.duplex, { ...this.#options, received });
+      const ws = await accept(peer.duplex, { ...this.#options, request });
       peer.state = ws;
       // Its place is free then, whatever the handler is still at.
       if (this.#isLimited) ws.closed.then(() => this.#leave(peer));
@@ -200,19 +199,22 @@ class Loop implements Server {
       const { duplex } = peer;
       // The body of an answer would wait for its head to be acknowledged: 40 ms.
       duplex.setNoDelay?.(true);
-      let limits = this.#options;
+      let { handshakeTimeout } = this.#options;
       let rest: Uint8Array<ArrayBuffer> | undefined = NOTHING;
       while (rest !== undefined && !this.#isStopping) {
         peer.state = "waiting";
-        const received = await readRequest(duplex, limits, rest);
+        const received = await readRequest(duplex, {
+          ...this.#options,
+          handshakeTimeout,
+          received: rest,
+        });
         if (received === undefined) break;
         peer.state = "busy";
         if (isUpgrade(received.head)) return received;
         const exchange = new Exchange(duplex, received, peer.conn);
         const response = await this.#answer(await exchange.request());
         rest = await exchange.respond(response, { last: this.#isStopping });
-        const { keepAliveTimeout = 15_000 } = this.#options;
-        limits = { ...this.#options, handshakeTimeout: keepAliveTimeout };
+        handshakeTimeout = this.#options.keepAliveTimeout ?? 15_000;
       }
       await hangUp(duplex);
     } catch (error) {

@@ -132,9 +132,9 @@ Deno.test(
       const [near, far] = duplexPair();
       const duplex = wrap(near);
       await write(far, concat(utf8(REQUEST), wire("server", text("early"))));
-      const received = (await readRequest(duplex))!;
-      assertEquals(received.head.target, "/chat?room=1");
-      const ws = await accept(duplex, { received, heartbeatInterval: 0 });
+      const request = (await readRequest(duplex))!;
+      assertEquals(request.head.target, "/chat?room=1");
+      const ws = await accept(duplex, { request, heartbeatInterval: 0 });
       assert((await readHead(far)).startsWith("HTTP/1.1 101 "));
       assertEquals(await ws.receive(), "early");
       ws.terminate();
@@ -142,7 +142,49 @@ Deno.test(
   }),
 );
 
+Deno.test(
+  "readRequest(): what has been read already comes first",
+  bounded(async () => {
+    const [near, far] = duplexPair();
+    const bytes = utf8(REQUEST.repeat(2));
+    await write(far, bytes.subarray(200));
+    const first = await readRequest(near, { received: bytes.slice(0, 200) });
+    assertEquals(first?.head.byteLength, REQUEST.length);
+    const second = await readRequest(near, { received: first!.rest });
+    assertEquals(second?.head.target, "/chat?room=1");
+    assertEquals(second?.rest, new Uint8Array(0));
+  }),
+);
+
 // accept()
+
+Deno.test(
+  "accept(): a request that something else has read, as a WHATWG Request",
+  bounded(async () => {
+    const head = new Request("http://example.com/chat?room=1", {
+      headers: {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+        "X-Mine": "yes",
+      },
+    });
+    for (const rest of [undefined, wire("server", text("early"))]) {
+      const [near, far] = duplexPair();
+      if (rest === undefined) await write(far, wire("server", text("late")));
+      const ws = await accept(near, {
+        request: { head, rest },
+        heartbeatInterval: 0,
+      });
+      assert((await readHead(far)).startsWith("HTTP/1.1 101 "));
+      assertEquals(ws.request?.target, "/chat?room=1");
+      assertEquals(ws.request?.headers.get("X-Mine"), "yes");
+      assertEquals(await ws.receive(), rest === undefined ? "late" : "early");
+      ws.terminate();
+    }
+  }),
+);
 
 Deno.test(
   "accept(): frames that come with the request, byte by byte or at once",

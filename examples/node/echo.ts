@@ -19,7 +19,7 @@ import {
 import process from "node:process";
 import { accept, connect, type WebSocketConnection } from "../../mod.ts";
 import { permessageDeflate } from "../../deflate.ts";
-import { dial, toReceived, toStreams } from "./node_streams.ts";
+import { dial, toStreams, toUpgrade } from "./node_streams.ts";
 
 const options = { extensions: [permessageDeflate()] };
 
@@ -38,8 +38,10 @@ function serveHttp(port: number): void {
     response.end("A page\n");
   });
   server.on("upgrade", (request, socket, head) => {
-    const received = toReceived(request, head);
-    echo(accept(toStreams(socket as Socket), { ...options, received }));
+    const upgrade = toUpgrade(request, head);
+    echo(
+      accept(toStreams(socket as Socket), { ...options, request: upgrade }),
+    );
   });
   server.listen(port, "127.0.0.1", () => {
     const { port } = server.address() as AddressInfo;

@@ -9,7 +9,7 @@ import type { IncomingMessage } from "node:http";
 import { connect as connectTcp, type Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
-import type { DialTarget, ReceivedRequest, StreamDuplex } from "../../mod.ts";
+import type { DialTarget, ReceivedUpgrade, StreamDuplex } from "../../mod.ts";
 
 /** A socket of `node:net` or `node:tls` as what a connection runs on. */
 export function toStreams(socket: Socket): StreamDuplex {
@@ -27,11 +27,11 @@ export function toStreams(socket: Socket): StreamDuplex {
   };
 }
 
-/** What an `upgrade` event tells, for the option `received` of `accept()`. */
-export function toReceived(
+/** What an `upgrade` event tells, for the option `request` of `accept()`. */
+export function toUpgrade(
   request: IncomingMessage,
   head: Uint8Array,
-): ReceivedRequest {
+): ReceivedUpgrade {
   const headers = new Headers();
   const { rawHeaders } = request;
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -43,7 +43,6 @@ export function toReceived(
       target: request.url!,
       version: request.httpVersion,
       headers,
-      byteLength: 0,
     },
     rest: new Uint8Array(head),
   };
