@@ -19,7 +19,7 @@ const LOOKS = 4;
 export interface LivenessLimits {
   /** After how long a ping is sent; 0 for never. */
   readonly heartbeatInterval: number;
-  /** How long its pong may take. */
+  /** How long its pong may take; 0 for ever. */
   readonly heartbeatTimeout: number;
   /** How long there may be no message; 0 for ever. */
   readonly idleTimeout: number;
@@ -81,10 +81,12 @@ export class Liveness implements DeadlineOwner, PumpOwner {
       const silence = heartbeatInterval + heartbeatTimeout;
       this.#pump.end(new Error(`The peer has been silent for ${silence} ms`));
     } else {
-      this.#state = "pinged";
-      if (this.#protocol.state === "open") this.#protocol.ping();
+      // Who is never given up is asked again, but what waits to be read does so.
+      const isAsked = heartbeatTimeout === 0 && this.#pump.bufferedAmount > 0;
+      if (heartbeatTimeout > 0) this.#state = "pinged";
+      if (this.#protocol.state === "open" && !isAsked) this.#protocol.ping();
       this.#pump.scheduleFlush();
-      deadline.restart(heartbeatTimeout);
+      deadline.restart(heartbeatTimeout || heartbeatInterval);
     }
   }
 

@@ -97,6 +97,7 @@ export interface OpeningLimits {
  * long or is cancelled: half a handshake cannot be taken back.
  *
  * @throws {HandshakeError} If it takes too long.
+ * @throws {RangeError} If the time is less than 0, or NaN.
  * @throws {unknown} The signal's reason, and what `act` throws.
  */
 export function withinLimits<T>(
@@ -125,6 +126,7 @@ export function withinLimits<T>(
       deadline?.cancel();
       signal?.removeEventListener("abort", onAbort);
     };
+    if (!(timeout >= 0)) return giveUp(badTimeout(timeout));
     if (signal?.aborted) return onAbort();
     signal?.addEventListener("abort", onAbort);
     if (timeout > 0) deadline = new Deadline(left, { onDeadline });
@@ -133,6 +135,11 @@ export function withinLimits<T>(
       (error) => (settle(), reject(error)),
     );
   });
+}
+
+/** What is wrong with a time that is no time. */
+export function badTimeout(timeout: number): RangeError {
+  return new RangeError(`handshakeTimeout must be 0 or more (${timeout})`);
 }
 
 /** Closes the transport, if it is not closed already. */

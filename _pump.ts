@@ -34,7 +34,7 @@ export interface PumpLimits {
   maxReadAheadMessages: number;
   /** How much may wait to be written before senders wait, in bytes. */
   highWaterMark: number;
-  /** How long closing may take, in milliseconds. */
+  /** How long closing may take, in milliseconds; 0 for ever. */
   closeTimeout: number;
 }
 
@@ -662,6 +662,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   }
 
   #expectEnd(): void {
+    if (this.#limits.closeTimeout === 0) return;
     this.#closing ??= new Deadline(this.#limits.closeTimeout, this);
   }
 

@@ -165,6 +165,7 @@ export interface ReceivedRequest extends ReceivedUpgrade {
  * @returns The head, or `undefined` if the stream ended before it began.
  * @throws {HandshakeError} If what arrives is no head, or is not there in time.
  * It is not answered: see `rejectUpgrade` in `./handshake`.
+ * @throws {RangeError} If a limit is out of range.
  */
 export async function readRequest(
   duplex: Duplex,
@@ -193,6 +194,7 @@ export async function readRequest(
  * @param options What to accept, limits, and a signal that gives up.
  * @returns The open connection.
  * @throws {HandshakeError} If the request is not accepted, or not there in time.
+ * @throws {RangeError} If a limit is out of range.
  * @throws {unknown} What `onRequest` throws, answered with 500 unless it is a
  * `HandshakeError`; what the stream throws; the signal's reason.
  *

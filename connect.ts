@@ -22,7 +22,13 @@ import {
 } from "./connection.ts";
 import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
-import { close, readHead, withinLimits, writeAll } from "./_opening.ts";
+import {
+  badTimeout,
+  close,
+  readHead,
+  withinLimits,
+  writeAll,
+} from "./_opening.ts";
 
 /** Where a client dials to. */
 export interface DialTarget {
@@ -95,6 +101,7 @@ export interface ConnectOptions
  * @throws {SyntaxError} If the URL or a subprotocol is malformed.
  * @throws {TypeError} If a header field is malformed, or not the caller's to
  * set.
+ * @throws {RangeError} If a limit is out of range.
  * @throws {unknown} What dialling throws; the signal's reason.
  *
  * @example
@@ -124,6 +131,7 @@ export async function connect(
   options: ConnectOptions = {},
 ): Promise<WebSocketConnection> {
   const { extensions = [], handshakeTimeout = 10_000, signal } = options;
+  if (!(handshakeTimeout >= 0)) throw badTimeout(handshakeTimeout);
   const sent = buildUpgradeRequest(url, {
     protocols: options.protocols,
     headers: options.headers,

@@ -71,14 +71,14 @@ export interface ConnectionOptions
   heartbeatInterval?: number;
   /**
    * How long the peer may stay silent after that ping, in milliseconds, before
-   * the connection is terminated.
+   * the connection is terminated; 0 for ever.
    *
    * @default {20000}
    */
   heartbeatTimeout?: number;
   /**
    * How long the closing handshake, and the end of the transport after it, may
-   * take, in milliseconds (RFC 6455 §7.1.1).
+   * take, in milliseconds (RFC 6455 §7.1.1); 0 for ever.
    *
    * @default {5000}
    */

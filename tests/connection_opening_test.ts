@@ -480,6 +480,34 @@ Deno.test(
 );
 
 Deno.test(
+  "a time that is no time is refused, and nothing is left open",
+  bounded(async () => {
+    for (const handshakeTimeout of [NaN, -1]) {
+      for (const act of [accept, readRequest]) {
+        const [near] = duplexPair();
+        await assertRejects(
+          () => act(near, { handshakeTimeout }),
+          RangeError,
+          `handshakeTimeout must be 0 or more (${handshakeTimeout})`,
+        );
+        assert(near.isClosed);
+      }
+      let hasDialled = false;
+      const dial = () => {
+        hasDialled = true;
+        return duplexPair()[0];
+      };
+      await assertRejects(
+        () => connect("ws://example.com/", { handshakeTimeout, dial }),
+        RangeError,
+        "handshakeTimeout",
+      );
+      assert(!hasDialled);
+    }
+  }),
+);
+
+Deno.test(
   "connect(): a signal gives up, at any time, and has no say afterwards",
   bounded(async () => {
     const mine = new Error("mine");

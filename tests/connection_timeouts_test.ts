@@ -104,6 +104,72 @@ timed("a heartbeat of 0 is none", async (clock) => {
 });
 
 timed(
+  "a heartbeat whose timeout is 0 goes on asking, and never gives up",
+  async (clock) => {
+    const { ws, peer, near } = open({
+      heartbeatInterval: 10_000,
+      heartbeatTimeout: 0,
+      capacity: 1e6,
+    });
+    await clock.advance(1e6);
+    assert(ws.isOpen);
+    const asked = near.writes.length;
+    assert(asked > 10, `${asked} pings in 1000 s`);
+    assertEquals((await peer.next())!.opcode, 9);
+    await peer.send(pong());
+    await clock.advance(9_000);
+    assertEquals(near.writes.length, asked);
+    ws.terminate();
+  },
+);
+
+timed(
+  "a heartbeat whose timeout is 0 piles up no pings for who reads nothing",
+  async (clock) => {
+    const { ws } = open({
+      heartbeatInterval: 10_000,
+      heartbeatTimeout: 0,
+      capacity: 100,
+    });
+    ws.send(pattern(1000));
+    await quiet();
+    const before = ws.bufferedAmount;
+    assert(before > 0);
+    await clock.advance(1e6);
+    assertEquals(ws.bufferedAmount, before);
+    assert(ws.isOpen);
+    ws.terminate();
+  },
+);
+
+timed(
+  "a closing handshake whose timeout is 0 may take for ever",
+  async (clock) => {
+    const { ws, peer } = open({ closeTimeout: 0 });
+    const closed = ws.close();
+    await clock.advance(1e9);
+    assert(await isPending(closed));
+    assertEquals(clock.timers, 0);
+    await peer.send(close());
+    peer.duplex.close();
+    assertEquals((await closed).wasClean, true);
+  },
+);
+
+Deno.test("sizes may be infinite", () => {
+  const { ws } = open({
+    maxMessageSize: Infinity,
+    maxFragments: Infinity,
+    maxReadAhead: Infinity,
+    maxReadAheadMessages: Infinity,
+    highWaterMark: Infinity,
+    maxBufferedAmount: Infinity,
+  });
+  assert(ws.isOpen);
+  ws.terminate();
+});
+
+timed(
   "a consumer that is slow does not cost the peer its connection",
   async (clock) => {
     const { ws, peer, near } = open({
