@@ -79,14 +79,19 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** Where a server listens. */
-export const SERVER_FLAGS = {
+/** Where a server listens that needs no files for it. */
+export const HOST_FLAG = {
   hostname: {
     type: "text",
     default: "127.0.0.1",
     value: "HOST",
     help: "the address to listen at; 0.0.0.0 for all",
   },
+} as const satisfies Flags;
+
+/** Where a server listens. */
+export const SERVER_FLAGS = {
+  ...HOST_FLAG,
   unix: {
     type: "text",
     default: undefined,
@@ -108,7 +113,10 @@ export const SERVER_FLAGS = {
 } as const satisfies Flags;
 
 /** Where a server listens, as given. */
-export type ServerFlags = FlagValues<typeof SERVER_FLAGS> & { port: number };
+export type ServerFlags =
+  & { port: number }
+  & FlagValues<typeof HOST_FLAG>
+  & Partial<FlagValues<typeof SERVER_FLAGS>>;
 
 /** The flag for the port, 0 for any that is free. */
 export function portFlag(port: number): NumberFlag<number> {
@@ -256,10 +264,23 @@ export async function listen(flags: ServerFlags): Promise<Deno.Listener> {
     key: await Deno.readTextFile(key!),
     alpnProtocols: ["http/1.1"],
   };
-  try {
-    return pem === undefined
+  return tryToListen(flags, () =>
+    pem === undefined
       ? Deno.listen({ hostname, port })
-      : Deno.listenTls({ hostname, port, ...pem });
+      : Deno.listenTls({ hostname, port, ...pem }));
+}
+
+/**
+ * Opens what listens there.
+ *
+ * @throws {UsageError} If it cannot be opened: where, and why.
+ */
+export function tryToListen<T>(
+  { hostname, port }: { hostname: string; port: number },
+  open: () => T,
+): T {
+  try {
+    return open();
   } catch (error) {
     const reason = error instanceof Deno.errors.AddrInUse
       ? "it is in use"

@@ -4,6 +4,7 @@ import { connect } from "../connect.ts";
 import { HandshakeError } from "../handshake.ts";
 import { rooms } from "../examples/recipes/with_hono.ts";
 import { TestServer, within } from "./_server.ts";
+import { startServer } from "./_task.ts";
 
 Deno.test("hono answers requests, and WebSockets are at the same port", async () => {
   await using server = new TestServer(rooms());
@@ -35,4 +36,18 @@ Deno.test("hono answers requests, and WebSockets are at the same port", async ()
   assertEquals(await posted.json(), { reached: 1 });
   assertEquals(await within(blue.receive()), body);
   assertEquals(server.errors.length, 1); // who was refused
+});
+
+Deno.test("hono needs no permission but for its port", async () => {
+  const { program, port } = await startServer("recipe:hono");
+  await using _ = program;
+  await using red = await connect(`ws://127.0.0.1:${port}/rooms/red`);
+  await red.send("first"); // it is in the room when this comes back
+  assertEquals(await within(red.receive()), "first");
+  const posted = await fetch(`http://127.0.0.1:${port}/rooms/red`, {
+    method: "POST",
+    body: "second",
+  });
+  assertEquals(await posted.json(), { reached: 1 });
+  assertEquals(await within(red.receive()), "second");
 });

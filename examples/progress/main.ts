@@ -11,10 +11,10 @@
  */
 
 import {
+  HOST_FLAG,
   portFlag,
   readFlags,
   runServer,
-  SERVER_FLAGS,
 } from "../_command_line.ts";
 import { readPage } from "../_page.ts";
 import { Progress } from "./progress.ts";
@@ -22,7 +22,7 @@ import { Progress } from "./progress.ts";
 if (import.meta.main) {
   const flags = readFlags("Serves three ways to learn how far a job is.", {
     port: portFlag(8009),
-    ...SERVER_FLAGS,
+    ...HOST_FLAG,
   });
   const page = await readPage(new URL("index.html", import.meta.url));
   const progress = new Progress(page);

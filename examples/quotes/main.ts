@@ -10,10 +10,10 @@
  */
 
 import {
+  HOST_FLAG,
   portFlag,
   readFlags,
   runServer,
-  SERVER_FLAGS,
 } from "../_command_line.ts";
 import { readPage } from "../_page.ts";
 import { Quotes } from "./quotes.ts";
@@ -21,7 +21,7 @@ import { Quotes } from "./quotes.ts";
 if (import.meta.main) {
   const flags = readFlags("Serves a market in which prices walk at random.", {
     port: portFlag(8008),
-    ...SERVER_FLAGS,
+    ...HOST_FLAG,
     rate: {
       type: "number",
       default: 4,

@@ -11,12 +11,13 @@
  * @module
  */
 
-import { CloseCode, HandshakeError } from "../../mod.ts";
+import { CloseCode, HandshakeError, originAllowed } from "../../mod.ts";
 import {
+  exitWith,
+  HOST_FLAG,
   portFlag,
   readFlags,
   runServer,
-  SERVER_FLAGS,
 } from "../_command_line.ts";
 import type { ServeOptions } from "../serve.ts";
 
@@ -56,7 +57,7 @@ export class Sessions {
   /** The session, if it is one and not over. */
   async verify(token: string): Promise<Session | undefined> {
     const [, text = "", name = "", until = "", signature = ""] =
-      /^(([\w%*'()!~-]*)\.(\d{1,16}))\.([0-9a-f]{64})$/.exec(token) ?? [];
+      /^(([\w%*'()!~.-]*)\.(\d{1,16}))\.([0-9a-f]{64})$/.exec(token) ?? [];
     const isOurs = await crypto.subtle.verify(
       HMAC,
       this.#key,
@@ -77,11 +78,11 @@ function tokenOf(headers: Headers): string | undefined {
   return bearer ?? cookie;
 }
 
-/** Whose session a request brings along; throws a `HandshakeError` if none. */
+/** Throws a `HandshakeError` unless a request brings a session along. */
 async function authenticate(
   sessions: Sessions,
   headers: Headers,
-): Promise<Session> {
+): Promise<void> {
   const token = tokenOf(headers);
   if (token === undefined) {
     throw new HandshakeError("Log in first: POST /login", {
@@ -89,8 +90,7 @@ async function authenticate(
       headers: { "WWW-Authenticate": "Bearer" },
     });
   }
-  const session = await sessions.verify(token);
-  if (session !== undefined) return session;
+  if (await sessions.verify(token) !== undefined) return;
   throw new HandshakeError("This session is over, or never was one", {
     status: 401,
     headers: { "WWW-Authenticate": 'Bearer error="invalid_token"' },
@@ -126,14 +126,17 @@ export function authenticated(
       if (url.pathname !== "/login") {
         return new Response("POST name and password to /login\n");
       }
-      const form = request.method === "POST"
-        ? await request.formData().catch(() => undefined)
-        : undefined;
+      if (request.method !== "POST") {
+        const allow = { allow: "POST" };
+        return new Response("Only POST\n", { status: 405, headers: allow });
+      }
+      const form = await request.formData().catch(() => undefined);
       if (!await isEqual(`${form?.get("password")}`, password)) {
         return new Response("This is not the password\n", { status: 403 });
       }
-      const name = `${form?.get("name") ?? "somebody"}`.slice(0, 64);
-      const token = await sessions.issue(name, lifetime);
+      // Whole characters: half of one could not be encoded.
+      const name = [...`${form?.get("name") ?? "somebody"}`].slice(0, 64);
+      const token = await sessions.issue(name.join(""), lifetime);
       const isSecure = url.protocol === "https:" ? "; Secure" : "";
       // SameSite: other sites' pages don't send it, not even by a form.
       const cookie = `session=${token}; Path=/; HttpOnly; SameSite=Strict` +
@@ -144,11 +147,13 @@ export function authenticated(
       await authenticate(sessions, headers);
     },
     onConnection: async (ws) => {
-      const { name, until } = await authenticate(sessions, ws.request!.headers);
-      // A connection may outlast the session it was opened with.
-      const timer = setTimeout(() => {
+      const end = () =>
         ws.close(CloseCode.PolicyViolation, "This session is over");
-      }, until - Date.now());
+      const session = await sessions.verify(tokenOf(ws.request!.headers) ?? "");
+      if (session === undefined) return await end(); // since it was accepted
+      const { name, until } = session;
+      // A connection may outlast the session it was opened with.
+      const timer = setTimeout(end, until - Date.now());
       ws.closed.then(() => clearTimeout(timer));
       await ws.send(`Hello, ${name}`);
       await ws.forEach((message) => ws.send(message));
@@ -159,7 +164,7 @@ export function authenticated(
 if (import.meta.main) {
   const flags = readFlags("An echo for those who have logged in.", {
     port: portFlag(8004),
-    ...SERVER_FLAGS,
+    ...HOST_FLAG,
     origin: {
       type: "list",
       value: "ORIGIN",
@@ -173,6 +178,11 @@ if (import.meta.main) {
       help: "how long a session lasts, in seconds",
     },
   });
+  try {
+    originAllowed("null", flags.origin); // throws what is wrong with one of them
+  } catch (error) {
+    exitWith(error);
+  }
   const password = crypto.getRandomValues(new Uint8Array(12)).toHex();
   await runServer(
     "ws",

@@ -10,8 +10,14 @@
  */
 
 import type { WebSocketConnection } from "../../mod.ts";
-import { readFlags, runServer } from "../_command_line.ts";
-import type { ServeOptions } from "../serve.ts";
+import {
+  exitWith,
+  listen,
+  readFlags,
+  stopOnSignals,
+  urlOf,
+} from "../_command_line.ts";
+import { serve, type ServeOptions } from "../serve.ts";
 
 /** Where a client really is. Whoever can open the socket could make it up. */
 function addressOf(ws: WebSocketConnection): string {
@@ -35,8 +41,14 @@ if (import.meta.main) {
       help: "the socket",
     },
   });
-  const nowhere = { hostname: "", port: 0, cert: undefined, key: undefined };
-  await runServer("http", { ...nowhere, unix }, OPTIONS);
-  // For its owner and its group, which nginx has to belong to.
-  await Deno.chmod(unix, 0o660);
+  try {
+    const listener = await listen({ hostname: "", port: 0, unix });
+    // For its owner and its group, which nginx has to belong to.
+    await Deno.chmod(unix, 0o660);
+    const server = serve(listener, OPTIONS);
+    stopOnSignals(() => server.shutdown().then(() => 0));
+    console.log(`Listening on ${urlOf("http", server.addr, { hostname: "" })}`);
+  } catch (error) {
+    exitWith(error);
+  }
 }

@@ -1,8 +1,9 @@
 /**
- * A restart that loses nobody: the next server listens at the same port before
- * this one stops to; then this one, told by SIGTERM, closes its connections with
- * 1012, some at a time, and ends when all are through. Their clients are
- * `reconnect.ts`.
+ * A restart that every client gets over: the next server listens at the same
+ * port before this one stops to; then this one, told by SIGTERM, closes its
+ * connections with 1012, some at a time, and ends when all are through. Those
+ * that it has not accepted yet are reset by the system. The clients of either
+ * kind come back, as `reconnect.ts` does.
  *
  * ```sh
  * deno task recipe:restart --name one & # and later
@@ -15,9 +16,11 @@
 import { CloseCode, type WebSocketConnection } from "../../mod.ts";
 import {
   exitWith,
+  HOST_FLAG,
   portFlag,
   readFlags,
   stopOnSignals,
+  tryToListen,
   urlOf,
 } from "../_command_line.ts";
 import { serve, type ServeOptions, type Server } from "../serve.ts";
@@ -78,12 +81,7 @@ async function dismiss(ws: WebSocketConnection): Promise<void> {
 if (import.meta.main) {
   const flags = readFlags("An echo that can be restarted.", {
     port: portFlag(8007),
-    hostname: {
-      type: "text",
-      default: "127.0.0.1",
-      value: "HOST",
-      help: "the address to listen at",
-    },
+    ...HOST_FLAG,
     name: {
       type: "text",
       default: `${Deno.pid}`,
@@ -93,6 +91,7 @@ if (import.meta.main) {
     spread: {
       type: "number",
       default: 2000,
+      max: 600_000,
       help: "over how many ms connections are closed",
     },
   });
@@ -100,7 +99,10 @@ if (import.meta.main) {
   try {
     // Linux hands each new connection to one of those who listen. (Deno wants
     // --unstable-net for it.)
-    const listener = Deno.listen({ hostname, port, reusePort: true });
+    const listener = tryToListen(
+      flags,
+      () => Deno.listen({ hostname, port, reusePort: true }),
+    );
     const draining = new DrainingServer(listener, {
       onConnection: async (ws) => {
         await ws.send(`This is ${flags.name}`);

@@ -39,7 +39,12 @@ async function start(options?: DuplexPairOptions) {
   return { ws, stream: there, ended };
 }
 
-Deno.test("numbers are added up", async () => {
+/** Registers a test that needs no permission, and so has none. */
+function test(name: string, run: () => Promise<void>): void {
+  Deno.test({ name, permissions: "none", fn: run });
+}
+
+test("numbers are added up", async () => {
   const { ws, ended } = await start();
   for (const [number, sum] of [["1", "1"], ["2", "3"], ["-5", "-2"]]) {
     await ws.send(number!);
@@ -49,7 +54,7 @@ Deno.test("numbers are added up", async () => {
   await ended;
 });
 
-Deno.test("what is no number ends the connection", async () => {
+test("what is no number ends the connection", async () => {
   const { ws, ended } = await start();
   await ws.send("one");
   const { code, reason } = await ws.closed;
@@ -57,14 +62,14 @@ Deno.test("what is no number ends the connection", async () => {
   await ended;
 });
 
-Deno.test("numbers arrive whole, wherever the stream is cut", async () => {
+test("numbers arrive whole, wherever the stream is cut", async () => {
   const { ws } = await start({ segment: () => 1 });
   await ws.send("1000");
   assertEquals(await ws.receive(), "1000");
   await ws.close();
 });
 
-Deno.test("a client that does not read is waited for", async () => {
+test("a client that does not read is waited for", async () => {
   const { ws, stream } = await start({ capacity: 1024 });
   // Nothing is taken off the stream while nobody receives here, up to a limit.
   const sending = Promise.all(
@@ -81,7 +86,7 @@ Deno.test("a client that does not read is waited for", async () => {
   await ws.close();
 });
 
-Deno.test("a connection that breaks ends the handler", async () => {
+test("a connection that breaks ends the handler", async () => {
   const { ws, stream, ended } = await start();
   stream.reset();
   await assertRejects(() => ended, ConnectionClosedError);

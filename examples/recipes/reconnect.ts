@@ -134,13 +134,18 @@ if (import.meta.main) {
   const flags = readFlags("Prints what a server says, and comes back to it.", {
     url: { type: "operand", help: "such as ws://127.0.0.1:8007/" },
   });
-  stopOnSignals(() => Promise.resolve(0));
+  let current: WebSocketConnection | undefined;
+  stopOnSignals(async () => {
+    await current?.close(CloseCode.GoingAway);
+    return 0;
+  });
   try {
     const connections = reconnecting(flags.url, {
       onDelay: (milliseconds, reason) =>
         console.log(`${reason}; again in ${milliseconds.toFixed(0)} ms`),
     });
     for await (const ws of connections) {
+      current = ws;
       try {
         for await (const message of ws) console.log(message);
       } catch (error) {

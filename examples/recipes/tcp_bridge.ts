@@ -11,12 +11,19 @@
  */
 
 import { CloseCode, type WebSocketConnection } from "../../mod.ts";
-import {
-  portFlag,
-  readFlags,
-  runServer,
-  SERVER_FLAGS,
-} from "../_command_line.ts";
+import { HOST_FLAG, portFlag, readFlags, runServer } from "../_command_line.ts";
+
+/** Where the TCP server is. */
+export interface Destination {
+  hostname: string;
+  port: number;
+  /**
+   * How long it may take to connect to it, in milliseconds.
+   *
+   * @default {10000}
+   */
+  timeout?: number;
+}
 
 /**
  * Connects a WebSocket, which has to have `textAs: "bytes"`, with a TCP server,
@@ -24,11 +31,12 @@ import {
  */
 export async function bridge(
   ws: WebSocketConnection,
-  to: { hostname: string; port: number },
+  { timeout = 10_000, ...to }: Destination,
 ): Promise<void> {
   let tcp: Deno.TcpConn;
   try {
-    tcp = await Deno.connect(to);
+    const signal = AbortSignal.timeout(timeout);
+    tcp = await Deno.connect({ ...to, signal });
   } catch {
     await ws.close(CloseCode.BadGateway, "The TCP server cannot be reached");
     return;
@@ -47,7 +55,7 @@ export async function bridge(
 if (import.meta.main) {
   const flags = readFlags("A bridge from WebSocket to a TCP server.", {
     port: portFlag(8005),
-    ...SERVER_FLAGS,
+    ...HOST_FLAG,
     "to-hostname": {
       type: "text",
       default: "127.0.0.1",
@@ -56,14 +64,14 @@ if (import.meta.main) {
     },
     "to-port": {
       type: "number",
-      default: undefined,
+      default: 7, // where echoes used to be
       min: 1,
       max: 65535,
-      help: "and at which port (7, where echoes used to be)",
+      help: "and its port",
     },
   });
   // Clients never say where to: they would reach whatever this machine can.
-  const to = { hostname: flags["to-hostname"], port: flags["to-port"] ?? 7 };
+  const to = { hostname: flags["to-hostname"], port: flags["to-port"] };
   await runServer("ws", flags, {
     textAs: "bytes",
     protocols: ["binary"], // what noVNC asks for

@@ -18,6 +18,7 @@ import {
   portFlag,
   readFlags,
   stopOnSignals,
+  tryToListen,
   urlOf,
 } from "../_command_line.ts";
 import { serve, type Server } from "../serve.ts";
@@ -36,8 +37,9 @@ export function serveTls(
   return serve(listener, {
     handler: () =>
       new Response("A page over TLS\n", {
-        // From now on browsers come by https: and wss: only.
-        headers: { "strict-transport-security": "max-age=31536000" },
+        // From now on browsers come by https: and wss: only. When you are sure
+        // that it works, make it a year: 31536000 seconds.
+        headers: { "strict-transport-security": "max-age=300" },
       }),
     onConnection: (ws) => ws.forEach((message) => ws.send(message)),
   });
@@ -66,10 +68,11 @@ if (import.meta.main) {
     },
   });
   try {
-    const server = serveTls(flags, {
+    const pem = {
       cert: await Deno.readTextFile(flags.cert),
       key: await Deno.readTextFile(flags.key),
-    });
+    };
+    const server = tryToListen(flags, () => serveTls(flags, pem));
     stopOnSignals(() => server.shutdown().then(() => 0));
     console.log(`Listening on ${urlOf("ws", server.addr, flags)}`);
   } catch (error) {

@@ -3,8 +3,8 @@
  * WebSockets at the same port. What is posted to a room reaches all who are in it.
  *
  * ```sh
- * deno task recipe:hono --port 8006
- * curl -d 'Hello' http://127.0.0.1:8006/rooms/blue
+ * deno task recipe:hono --port 8010
+ * curl -d 'Hello' http://127.0.0.1:8010/rooms/blue
  * ```
  *
  * @module
@@ -13,12 +13,7 @@
 import { Hono } from "hono";
 import { html } from "hono/html";
 import { HandshakeError, Hub, type WebSocketConnection } from "../../mod.ts";
-import {
-  portFlag,
-  readFlags,
-  runServer,
-  SERVER_FLAGS,
-} from "../_command_line.ts";
+import { HOST_FLAG, portFlag, readFlags, runServer } from "../_command_line.ts";
 import type { ServeOptions } from "../serve.ts";
 
 /** What to serve: give it to `serve()`. */
@@ -54,6 +49,6 @@ export function rooms(): ServeOptions {
 
 if (import.meta.main) {
   const about = "Serves an app of Hono, and WebSockets at the same port.";
-  const flags = readFlags(about, { port: portFlag(8006), ...SERVER_FLAGS });
+  const flags = readFlags(about, { port: portFlag(8010), ...HOST_FLAG });
   await runServer("http", flags, rooms());
 }
