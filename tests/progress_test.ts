@@ -4,7 +4,10 @@ import { connect, type WebSocketConnection } from "../mod.ts";
 import { Meter, newTally } from "../examples/_meter.ts";
 import { Job, WAYS } from "../examples/progress/job.ts";
 import { tableOf } from "../examples/progress/measure.ts";
-import { Progress } from "../examples/progress/progress.ts";
+import {
+  Progress,
+  type ProgressOptions,
+} from "../examples/progress/progress.ts";
 import { duplexPair } from "../testing.ts";
 import { concat, utf8 } from "./_bytes.ts";
 import { request, TestServer, upgrade, within } from "./_server.ts";
@@ -12,8 +15,8 @@ import { startTask } from "./_task.ts";
 
 const ID = "0123456789abcdef0123456789abcdef";
 
-function serveProgress(): TestServer {
-  const progress = new Progress(() => new Response("A page"));
+function serveProgress(options?: ProgressOptions): TestServer {
+  const progress = new Progress(() => new Response("A page"), options);
   return new TestServer(progress.serveOptions);
 }
 
@@ -152,6 +155,18 @@ Deno.test("a poll is answered at once, a long one when there is news", async () 
   assertEquals((await within(ask("long?since=1"))).body, '{"step":1,"of":1}');
 });
 
+Deno.test("a long poll is answered in time, news or not", async () => {
+  await using server = serveProgress({ longestPoll: 50 });
+  await using watcher = await watch(server);
+  const began = performance.now();
+  const ask = () => server.ask(request(`GET /jobs/${ID}/long?since=0`));
+  assertEquals((await within(ask())).body, '{"step":0,"of":0}');
+  await watcher.send(start(600, 1));
+  await nextReport(watcher, ({ type }) => type === "report");
+  assertEquals((await within(ask())).body, '{"step":0,"of":1}');
+  assert(performance.now() - began >= 2 * 49);
+});
+
 Deno.test("a WebSocket is told each step, and closed after the last", async () => {
   await using server = serveProgress();
   await using watcher = await watch(server);
@@ -183,15 +198,17 @@ Deno.test("a watcher is told what each way has cost, to the byte", async () => {
   await upgraded.write(handshake);
   const { byteLength } = await upgraded.readHead();
   await upgraded.read(2 + '{"step":0,"of":0}'.length);
+  const pushed = byteLength + 2 + 17;
   const { tallies, times } = await nextReport(
     watcher,
-    ({ type }) => type === "report",
+    // The last bytes are counted when they are known to be written.
+    ({ type, tallies }) => type === "report" && tallies.push.down >= pushed,
   );
   assertEquals(times, []);
   assertEquals(tallies, {
     polling: { requests: 3, up: 3 * poll.length, down },
     long: { requests: 0, up: 0, down: 0 },
-    push: { requests: 1, up: handshake.length, down: byteLength + 2 + 17 },
+    push: { requests: 1, up: handshake.length, down: pushed },
   });
 });
 
@@ -315,6 +332,20 @@ Deno.test("progress and its measurement help, and say what is wrong", async () =
     assertEquals([wrong.code, wrong.stdout], [1, ""]);
     assertMatch(wrong.stderr, /^error: [^\n]+\n$/);
   }
+  for (const interval of ["9", "600001", "1e3"]) {
+    const { code, stderr } = await outcome(
+      ...["progress:measure", "--interval", interval] as const,
+    );
+    assertEquals(code, 1);
+    assertMatch(
+      stderr,
+      /^error: --interval [^\n]+ from 10 to 600000, [^\n]+\n$/,
+    );
+  }
+  // It serves no files, so that it may read none.
+  const socket = await outcome("progress", "--unix", "progress.sock");
+  assertEquals(socket.code, 1);
+  assertMatch(socket.stderr, /^error: Unknown option '--unix'[^\n]*\n$/);
   const busy = await outcome("progress", "--port", `${port}`);
   assertEquals(busy.code, 1);
   assertMatch(busy.stderr, /^error: Cannot listen at port \d+ [^\n]+\n$/);

@@ -75,6 +75,8 @@ export async function measure(
   const progress = new Progress(() => new Response(null, { status: 404 }));
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const server = serve(listener, progress.serveOptions);
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => server.shutdown());
   const host = `127.0.0.1:${listener.addr.port}`;
   const id = crypto.getRandomValues(new Uint8Array(16)).toHex();
   const url = `ws://${host}/jobs/${id}`;
@@ -85,13 +87,14 @@ export async function measure(
   const polling = follow(host, `/jobs/${id}/polling`, () => interval);
   const long = follow(host, `/jobs/${id}/long`, () => 0);
   const push = listen(`${url}/push`, host);
-  await watcher.send(JSON.stringify({ do: "start", seconds, steps }));
   const sightings = Promise.all([polling, long, push]);
+  let isOver = false;
+  const end = (): boolean => isOver = true;
+  sightings.then(end, end);
+  await watcher.send(JSON.stringify({ do: "start", seconds, steps }));
 
   const times: number[] = [];
   let tallies: Record<Way, Tally> | undefined;
-  let isOver = false;
-  sightings.then(() => isOver = true);
   for await (const message of watcher) {
     const wasOver = isOver;
     const report = JSON.parse(`${message}`);
@@ -101,7 +104,6 @@ export async function measure(
   }
   await watcher.close();
   const seen = await sightings;
-  await server.shutdown();
   const figures = WAYS.map((way, i) => {
     const delays = times.map((time, step) => {
       const [, at = NaN] = seen[i]!.find(([known]) => known > step) ?? [];
@@ -230,6 +232,7 @@ if (import.meta.main) {
       type: "number",
       default: 1000,
       min: 10,
+      max: 600_000,
       help: "how often it is polled, in ms",
     },
   });

@@ -25,24 +25,40 @@ const PATH = /^\/jobs\/([0-9a-f]{32})\/(watch|polling|long|push)(?:\?|$)/;
 
 /** How often a watcher is told what there is to tell, in milliseconds. */
 const REPORT_INTERVAL = 200;
-/** After how long a long poll is answered without news, in milliseconds. */
-const LONGEST_POLL = 25_000;
-const MAX_JOBS = 1000;
+/** A page has four connections for each. */
+const MAX_JOBS = 250;
+
+/** Options of {@linkcode Progress}. */
+export interface ProgressOptions {
+  /**
+   * After how long a long poll is answered without news, in milliseconds: before
+   * anything between here and there gives it up.
+   *
+   * @default {25000}
+   */
+  longestPoll?: number;
+}
 
 /** What is served. */
 export class Progress {
   readonly #page: (request: Request) => Response;
+  readonly #longestPoll: number;
   readonly #jobs = new Map<string, Job>();
 
   /** @param page Answers requests for anything but jobs. */
-  constructor(page: (request: Request) => Response) {
+  constructor(
+    page: (request: Request) => Response,
+    { longestPoll = 25_000 }: ProgressOptions = {},
+  ) {
     this.#page = page;
+    this.#longestPoll = longestPoll;
   }
 
   /** What to hand to `serve()`. */
   get serveOptions(): ServeOptions {
     return {
       maxMessageSize: 1024,
+      maxConnections: 4 * MAX_JOBS,
       handler: (request) => this.#answer(request),
       tap: (conn) =>
         new Meter(conn, (target) => {
@@ -69,7 +85,7 @@ export class Progress {
     }
     if (way === "long") {
       const since = Number(searchParams.get("since"));
-      await isFurther(job, since);
+      await isFurther(job, since, this.#longestPoll);
     }
     const body = JSON.stringify(job.state);
     // As few fields as there can be: the other ways have few as well.
@@ -142,10 +158,14 @@ function read(target: string): [id: string, way: string] {
 }
 
 /** Waits until a job is further, or over, or it has taken too long. */
-async function isFurther(job: Job, since: number): Promise<void> {
+async function isFurther(
+  job: Job,
+  since: number,
+  longest: number,
+): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const tooLong = new Promise<boolean>((resolve) => {
-    timer = setTimeout(resolve, LONGEST_POLL, true);
+    timer = setTimeout(resolve, longest, true);
   });
   while (job.state.step <= since && !job.isOver) {
     if (await Promise.race([job.change, tooLong])) break;
