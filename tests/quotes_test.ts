@@ -8,7 +8,7 @@ import {
   Market,
   type Quote,
 } from "../examples/quotes/market.ts";
-import { Quotes, WINDOW } from "../examples/quotes/quotes.ts";
+import { Feed, Quotes, WINDOW } from "../examples/quotes/quotes.ts";
 import { TestServer, upgrade, within } from "./_server.ts";
 import { startTask } from "./_task.ts";
 
@@ -226,6 +226,56 @@ Deno.test("what it costs is told, and little of it goes over the wire", async ()
   }
 });
 
+Deno.test("a page that is slow is told how slow", async () => {
+  const { server, quotes } = serveQuotes();
+  await using _ = server;
+  await using page = await Page.open(server);
+  await page.order({ do: "subscribe", symbols: Object.keys(GOODS) });
+  await page.upToNow();
+  await page.order({ do: "read", count: page.read });
+  let read = page.read;
+  const unread: number[] = [];
+  while (unread.length < 4) {
+    // It says what it has dealt with only now and then: when it is told this.
+    await page.order({ do: "read", count: read });
+    for (let cost: Told | undefined; cost === undefined;) {
+      quotes.market.tick();
+      const message = JSON.parse(`${await within(page.ws.receive())}`);
+      read++;
+      if (message.type === "cost") unread.push((cost = message).unread);
+    }
+  }
+  // The first may be from before it was slow.
+  const full = unread.filter((it) => it >= WINDOW && it <= WINDOW + 2);
+  assert(full.length >= 2, `${unread} unread`);
+});
+
+Deno.test("a page is not told again what it has not read", () => {
+  const told: Told[] = [];
+  const feed = new Feed({
+    isOpen: true,
+    bufferedAmount: 0,
+    closed: Promise.withResolvers().promise,
+    send(message: string) {
+      told.push(JSON.parse(message));
+      return Promise.resolve();
+    },
+  } as unknown as WebSocketConnection);
+  const tally = { requests: 1, up: 0, down: 7 };
+  feed.tellCost(tally);
+  feed.tellCost(tally);
+  assertEquals(told, [{ type: "cost", bytes: 0, wire: 7, unread: 0 }]);
+  feed.tell({ type: "time", now: 0 });
+  feed.onRead(1);
+  feed.tellCost(tally);
+  assertEquals(told.length, 3);
+  assertEquals(told.at(-1)!.unread, 1);
+  // Who wants everything wants these too.
+  feed.conflates = false;
+  feed.tellCost(tally);
+  assertEquals(told.at(-1)!.unread, 2);
+});
+
 Deno.test("what is no order ends the connection, other paths have none", async () => {
   const { server } = serveQuotes();
   await using _ = server;
@@ -233,6 +283,7 @@ Deno.test("what is no order ends the connection, other paths have none", async (
     ...["", "null", '{"do":"buy"}', '{"do":"read","count":"1"}'],
     ...['{"do":"subscribe"}', '{"do":"subscribe","symbols":["GOLD"]}'],
     '{"do":"unsubscribe","symbols":["constructor"]}',
+    '{"do":"subscribe","symbols":[["TEA"]]}', // as a key it would be "TEA"
   ];
   for (const order of orders) {
     const page = await Page.open(server);

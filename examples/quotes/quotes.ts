@@ -149,6 +149,8 @@ export class Feed implements Subscriber {
   #sent = 0;
   #read = 0;
   #bytes = 0;
+  // Which of them was the last that told the cost.
+  #costNumber = 0;
   /** Whether only the newest quotes are wanted when it is too slow. */
   conflates = true;
 
@@ -185,11 +187,16 @@ export class Feed implements Subscriber {
     return sent;
   }
 
-  /** What has been sent, and what of it went over the wire. */
+  /**
+   * What has been sent, and what of it went over the wire: to a slow page too,
+   * but no second time before it has dealt with the first.
+   */
   tellCost({ down }: Tally): void {
-    if (!this.#ws.isOpen || this.bufferedAmount > WINDOW * WEIGHT) return;
+    if (!this.#ws.isOpen) return;
+    if (this.conflates && this.#read < this.#costNumber) return;
     const unread = this.#sent - this.#read;
     this.tell({ type: "cost", bytes: this.#bytes, wire: down, unread });
+    this.#costNumber = this.#sent;
   }
 
   /** The page has dealt with so many messages, of all that it was sent. */
@@ -200,6 +207,10 @@ export class Feed implements Subscriber {
   close(code: number, reason: string): Promise<unknown> {
     return this.#ws.close(code, reason);
   }
+}
+
+function isGood(symbol: string): boolean {
+  return Object.hasOwn(GOODS, symbol);
 }
 
 /** An order, if it is one. */
@@ -215,7 +226,7 @@ function readOrder(message: unknown): Order | undefined {
     case "subscribe":
     case "unsubscribe": {
       const areKnown = Array.isArray(symbols) &&
-        symbols.every((it) => Object.hasOwn(GOODS, it));
+        symbols.every((it) => typeof it === "string" && isGood(it));
       return areKnown ? { do: order["do"], symbols } : undefined;
     }
     case "read":
