@@ -77,10 +77,11 @@ export interface HubOptions {
    *
    * @default {262144}
    */
-  maxBufferedAmount?: number;
+  slowThreshold?: number;
   /**
    * What becomes of messages to a subscriber that is too slow, unless they say
-   * otherwise.
+   * otherwise. It also holds for messages of other processes that say what this
+   * one does not know.
    *
    * @default {"drop"}
    */
@@ -311,7 +312,7 @@ const NO_OPTIONS: PublishOptions = {};
  * However many subscribe, a message is encoded once, and compressed at most once
  * for each set of parameters without context takeover. However slow one of them
  * is, the others get theirs at once, and it costs no more memory than
- * {@linkcode HubOptions.maxBufferedAmount} and one message; twice that where
+ * {@linkcode HubOptions.slowThreshold} and one message; twice that where
  * messages are conflated.
  *
  * @example
@@ -338,7 +339,7 @@ export class Hub implements AsyncDisposable {
   /** What the hub is called on its backplane. */
   readonly id: string = crypto.randomUUID();
   readonly #backplane: Backplane;
-  readonly #maxBufferedAmount: number;
+  readonly #slowThreshold: number;
   readonly #slowPolicy: SlowPolicy;
   readonly #conflationInterval: number;
   readonly #topics = new Map<string, Topic>();
@@ -353,14 +354,17 @@ export class Hub implements AsyncDisposable {
    *
    * @param options What joins it to others, and who is too slow.
    * @throws {RangeError} If a limit is out of range.
+   * @throws {TypeError} If there is no such policy.
    */
   constructor(options: HubOptions = {}) {
-    const { maxBufferedAmount = 256 * 1024, conflationInterval = 50 } = options;
-    assertPositive("maxBufferedAmount", maxBufferedAmount);
+    const { slowThreshold = 256 * 1024, conflationInterval = 50 } = options;
+    const { slowPolicy = "drop" } = options;
+    assertPositive("slowThreshold", slowThreshold);
     assertPositive("conflationInterval", conflationInterval);
+    assertPolicy(slowPolicy);
     this.#backplane = options.backplane ?? new InProcessBackplane();
-    this.#maxBufferedAmount = maxBufferedAmount;
-    this.#slowPolicy = options.slowPolicy ?? "drop";
+    this.#slowThreshold = slowThreshold;
+    this.#slowPolicy = slowPolicy;
     this.#conflationInterval = conflationInterval;
   }
 
@@ -518,6 +522,7 @@ export class Hub implements AsyncDisposable {
    * @param options How it is sent, and what becomes of it where it can't be.
    * @returns What became of it.
    * @throws {DOMException} "InvalidStateError" if the hub is closed.
+   * @throws {TypeError} If there is no such policy.
    *
    * @example The newest price of each stock, for those who can't read them all
    * ```ts
@@ -541,6 +546,7 @@ export class Hub implements AsyncDisposable {
     options: PublishOptions = NO_OPTIONS,
   ): Delivery {
     this.#assertOpen();
+    if (options.slowPolicy !== undefined) assertPolicy(options.slowPolicy);
     const forwarded = options.local
       ? READY
       : this.#forward(topic, message, options);
@@ -591,7 +597,8 @@ export class Hub implements AsyncDisposable {
     const prepared = message instanceof PreparedMessage
       ? message
       : prepare(message, options);
-    const policy = options.slowPolicy ?? this.#slowPolicy;
+    const { slowPolicy } = options;
+    const policy = isPolicy(slowPolicy) ? slowPolicy : this.#slowPolicy;
     const key = options.key ?? "";
     for (const member of members) {
       if (member.subscriber === options.except) continue;
@@ -615,7 +622,7 @@ export class Hub implements AsyncDisposable {
   // --- Those who are too slow ----------------------------------------------
 
   #isSlow({ subscriber }: Member): boolean {
-    return subscriber.bufferedAmount > this.#maxBufferedAmount;
+    return subscriber.bufferedAmount > this.#slowThreshold;
   }
 
   #close(member: Member): void {
@@ -638,7 +645,7 @@ export class Hub implements AsyncDisposable {
     kept.set(key, message);
     member.keptBytes += message.data.length;
     for (const [oldest, { data }] of kept) {
-      if (member.keptBytes <= this.#maxBufferedAmount || kept.size === 1) break;
+      if (member.keptBytes <= this.#slowThreshold || kept.size === 1) break;
       kept.delete(oldest);
       member.keptBytes -= data.length;
     }
@@ -743,6 +750,17 @@ function handle(result: unknown): void {
 }
 
 function ignore(): void {}
+
+function isPolicy(policy: unknown): policy is SlowPolicy {
+  return policy === "drop" || policy === "conflate" || policy === "close";
+}
+
+function assertPolicy(policy: unknown): void {
+  if (isPolicy(policy)) return;
+  throw new TypeError(
+    `slowPolicy must be "drop", "conflate" or "close" [${policy}]`,
+  );
+}
 
 function assertPositive(name: string, value: number): void {
   if (value > 0) return;

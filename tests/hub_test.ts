@@ -8,6 +8,7 @@ import {
   Hub,
   InProcessBackplane,
   type PublishOptions,
+  type SlowPolicy,
   type Subscriber,
 } from "../hub.ts";
 import { type PreparedMessage, prepareMessage } from "../prepared.ts";
@@ -286,7 +287,7 @@ Deno.test("text, binary and prepared messages go out as what they are", () => {
 // --- Those who are too slow --------------------------------------------------
 
 Deno.test("a message is dropped for who is too slow, and for nobody else", () => {
-  const hub = new Hub({ maxBufferedAmount: 100 });
+  const hub = new Hub({ slowThreshold: 100 });
   const [stuck, swift] = [new Tab(), new Tab()];
   hub.subscribe("tea", stuck);
   hub.subscribe("tea", swift);
@@ -381,7 +382,7 @@ Deno.test("nothing overtakes what is still kept", async () => {
 Deno.test("what is kept has a limit in bytes: the oldest is given up", async () => {
   await using hub = new Hub({
     slowPolicy: "conflate",
-    maxBufferedAmount: 100,
+    slowThreshold: 100,
     conflationInterval: 1,
   });
   const tab = new Tab().stick();
@@ -604,9 +605,38 @@ Deno.test("a closed hub has closed its backplane, and does nothing more", async 
   assertThrows(() => hub.subscribe("tea", tab), DOMException, "closed");
 });
 
+Deno.test("a policy has to be one that there is", () => {
+  const unknown = "wait" as SlowPolicy;
+  assertThrows(() => new Hub({ slowPolicy: unknown }), TypeError, "[wait]");
+  const backplane = new Recorder();
+  const hub = new Hub({ backplane });
+  const tab = new Tab();
+  hub.subscribe("tea", tab);
+  assertThrows(
+    () => hub.publish("tea", "1", { slowPolicy: unknown }),
+    TypeError,
+    "[wait]",
+  );
+  assertEquals([tab.received, backplane.published], [[], []]);
+});
+
+Deno.test("a policy of another process that is unknown here is replaced by the hub's own", async () => {
+  const backplane = new Recorder();
+  await using hub = new Hub({ backplane, slowPolicy: "close" });
+  const tab = new Tab().stick();
+  hub.subscribe("tea", tab);
+  backplane.receivers.get("tea")!({
+    origin: "x",
+    data: "1",
+    type: "text",
+    slowPolicy: "wait" as SlowPolicy,
+  });
+  assertEquals(tab.closedWith?.[0], 1013);
+});
+
 Deno.test("limits have to be more than 0", () => {
   for (const bad of [0, -1, NaN]) {
-    assertThrows(() => new Hub({ maxBufferedAmount: bad }), RangeError, "0");
+    assertThrows(() => new Hub({ slowThreshold: bad }), RangeError, "0");
     assertThrows(() => new Hub({ conflationInterval: bad }), RangeError, "0");
   }
 });

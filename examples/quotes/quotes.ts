@@ -44,7 +44,7 @@ export class Quotes {
   readonly #page: (request: Request) => Response;
   readonly #hub = new Hub({
     slowPolicy: "conflate",
-    maxBufferedAmount: WINDOW * WEIGHT,
+    slowThreshold: WINDOW * WEIGHT,
     conflationInterval: CONFLATION_INTERVAL,
   });
   // By the address of the peer: the same object for a connection and its stream.
