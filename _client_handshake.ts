@@ -1,14 +1,11 @@
 import { type ExtensionElement, parseExtensions } from "./_extension_list.ts";
 import { encodeLatin1, fieldLine, fieldLines } from "./_field_lines.ts";
-import {
-  HandshakeError,
-  type HandshakeErrorKind,
-  quote,
-} from "./_handshake_error.ts";
+import { HandshakeError, type HandshakeErrorKind } from "./_handshake_error.ts";
 import { isToken } from "./_http_grammar.ts";
 import { lookupFields } from "./_http_head.ts";
 import { toBase64 } from "./_base64.ts";
 import { acceptKey, generateKey } from "./_key.ts";
+import { quote } from "./_quote.ts";
 import {
   checkUpgradeFields,
   extensionLine,

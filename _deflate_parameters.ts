@@ -5,6 +5,7 @@
  */
 
 import type { ExtensionParameters } from "./extension.ts";
+import { quote } from "./_quote.ts";
 
 /** The largest LZ77 window, as the base-2 logarithm of its size in bytes. */
 export const MAX_WINDOW_BITS = 15;
@@ -102,7 +103,7 @@ function readParameters(
           : readWindowBits(name, value);
         break;
       default:
-        throw new ParameterError(`"${name}" is not one of its parameters`);
+        throw new ParameterError(`${quote(name)} is not one of its parameters`);
     }
   }
   return read;
@@ -110,7 +111,7 @@ function readParameters(
 
 function readFlag(name: string, value: string | undefined): true {
   if (value === undefined) return true;
-  throw new ParameterError(`"${name}" takes no value ("${value}")`);
+  throw new ParameterError(`"${name}" takes no value ${quote(value)}`);
 }
 
 // §7.1.2: "a decimal integer value without leading zeroes between 8 to 15"
@@ -119,9 +120,9 @@ function readWindowBits(name: string, value: string | undefined): number {
     return Number(value);
   }
   throw new ParameterError(
-    `"${name}" must be an integer from 8 to 15, without leading zeros (${
-      value === undefined ? "none" : `"${value}"`
-    })`,
+    `"${name}" must be an integer from 8 to 15, without leading zeros ${
+      quote(value ?? "")
+    }`,
   );
 }
 

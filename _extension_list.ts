@@ -1,5 +1,6 @@
-import { HandshakeError, quote } from "./_handshake_error.ts";
+import { HandshakeError } from "./_handshake_error.ts";
 import { isToken, isTokenCode } from "./_http_grammar.ts";
+import { quote } from "./_quote.ts";
 
 /** One parameter of an extension: its name, and its value if it has one. */
 export type ExtensionParameter = readonly [

@@ -1,4 +1,4 @@
-import { quote } from "./_handshake_error.ts";
+import { quote } from "./_quote.ts";
 import { isFieldValue, isToken } from "./_http_grammar.ts";
 
 /** What the handshake and the framing of HTTP themselves say. */

@@ -1,5 +1,6 @@
-import { HandshakeError, quote } from "./_handshake_error.ts";
+import { HandshakeError } from "./_handshake_error.ts";
 import { CLASS, TARGET, TEXT, TOKEN, trimSlice } from "./_http_grammar.ts";
+import { quote } from "./_quote.ts";
 
 /** Limits on a head that is still to be believed. */
 export interface ParseHeadOptions {

@@ -1,4 +1,4 @@
-import { quote } from "./_handshake_error.ts";
+import { quote } from "./_quote.ts";
 import { isAuthority } from "./_http_head.ts";
 
 /**

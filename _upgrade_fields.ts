@@ -3,13 +3,10 @@ import {
   formatExtensions,
   parseExtensions,
 } from "./_extension_list.ts";
-import {
-  type HandshakeError,
-  type HandshakeErrorKind,
-  quote,
-} from "./_handshake_error.ts";
+import type { HandshakeError, HandshakeErrorKind } from "./_handshake_error.ts";
 import { listElements } from "./_http_grammar.ts";
 import type { FieldLookup } from "./_http_head.ts";
+import { quote } from "./_quote.ts";
 
 /** What a client offers in its request, and a server answers. */
 export interface UpgradeOffer {

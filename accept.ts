@@ -27,6 +27,7 @@ import {
 } from "./connection.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
 import { compactHead } from "./_http_head.ts";
+import { quote } from "./_quote.ts";
 import {
   lingerAndClose,
   type OpeningLimits,
@@ -96,7 +97,7 @@ export interface AcceptOptions
    *
    * @default {[]}
    */
-  protocols?: readonly string[];
+  protocols?: string | readonly string[];
   /**
    * The origins whose pages may connect besides those of the host that the
    * request is for, such as `https://example.com` or `https://*.example.com`;
@@ -251,7 +252,7 @@ async function answer(
       ? {}
       : await options.onRequest(request) ?? {};
     const protocol = acceptance.protocol ??
-      selectProtocol(request.protocols, options.protocols ?? []);
+      selectProtocol(request.protocols, listOf(options.protocols));
     const extension = negotiate(
       request,
       acceptance.extensions ?? options.extensions ?? [],
@@ -292,6 +293,10 @@ class AcceptedRequest implements ConnectionRequest {
   }
 }
 
+function listOf(names: string | readonly string[] = []): readonly string[] {
+  return typeof names === "string" ? [names] : names;
+}
+
 function ended(): never {
   throw new HandshakeError("The connection was closed before a request", {
     kind: "closed",
@@ -304,9 +309,9 @@ function checkOrigin(
 ): void {
   if (origin === undefined || originAllowed(origin, origins, host)) return;
   throw new HandshakeError(
-    `Pages of this origin may not connect to ${JSON.stringify(host)} (${
-      JSON.stringify(origin)
-    })`,
+    `Pages of this origin may not connect to ${quote(host)}, got ${
+      quote(origin)
+    }`,
     { status: 403, kind: "origin" },
   );
 }

@@ -22,6 +22,7 @@ import {
 } from "./connection.ts";
 import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
+import { quote } from "./_quote.ts";
 import {
   badTimeout,
   close,
@@ -86,7 +87,7 @@ export interface ConnectOptions
    *
    * @default {[]}
    */
-  caCerts?: string[];
+  caCerts?: readonly string[];
 }
 
 /**
@@ -210,7 +211,7 @@ function confirm(
   } catch (cause) {
     const answer = headers.get("sec-websocket-extensions");
     throw new HandshakeError(
-      `The server's extensions cannot be used (${JSON.stringify(answer)}): ${
+      `The server's extensions cannot be used, got ${quote(answer ?? "")}: ${
         (cause as Error).message
       }`,
       { status: 101, kind: "extensions", headers, cause },
@@ -256,7 +257,7 @@ async function dialWithin(
 
 async function dialDeno(
   { hostname, port, secure, signal }: DialTarget,
-  caCerts: string[] = [],
+  caCerts: readonly string[] = [],
 ): Promise<Duplex> {
   if (typeof Deno === "undefined") {
     throw new TypeError(
@@ -264,6 +265,6 @@ async function dialDeno(
     );
   }
   return secure
-    ? await Deno.connectTls({ hostname, port, caCerts })
+    ? await Deno.connectTls({ hostname, port, caCerts: [...caCerts] })
     : await Deno.connect({ hostname, port, ...(signal && { signal }) });
 }

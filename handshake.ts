@@ -45,14 +45,11 @@
 
 import { type ExtensionElement, parseExtensions } from "./_extension_list.ts";
 import { encodeLatin1, fieldLine, fieldLines } from "./_field_lines.ts";
-import {
-  HandshakeError,
-  type HandshakeErrorKind,
-  quote,
-} from "./_handshake_error.ts";
+import { HandshakeError, type HandshakeErrorKind } from "./_handshake_error.ts";
 import { isToken, listElements } from "./_http_grammar.ts";
 import { type FieldLookup, isAuthority, lookupFields } from "./_http_head.ts";
 import { acceptKey, KEY } from "./_key.ts";
+import { quote } from "./_quote.ts";
 import {
   checkUpgradeFields,
   extensionLine,

@@ -8,6 +8,7 @@ import {
 import { accept, readRequest } from "../accept.ts";
 import { connect, type ConnectOptions } from "../connect.ts";
 import type { Duplex } from "../connection.ts";
+import { permessageDeflate } from "../deflate.ts";
 import { acceptKey, HandshakeError } from "../handshake.ts";
 import { concat, utf8 } from "./_bytes.ts";
 import {
@@ -63,7 +64,10 @@ function dialled(options: ConnectOptions = {}) {
 
 async function answer(
   far: MemoryDuplex,
-  behind: Uint8Array = new Uint8Array(0),
+  { header, behind = new Uint8Array(0) }: {
+    header?: string;
+    behind?: Uint8Array;
+  } = {},
 ): Promise<void> {
   const head = await readHead(far);
   const key = /sec-websocket-key: (.*)\r\n/i.exec(head)![1]!;
@@ -72,6 +76,7 @@ async function answer(
     "Upgrade: websocket",
     "Connection: Upgrade",
     `Sec-WebSocket-Accept: ${acceptKey(key)}`,
+    ...(header === undefined ? [] : [header]),
     "\r\n",
   ].join("\r\n");
   await write(far, concat(utf8(response), behind));
@@ -86,7 +91,10 @@ Deno.test(
       for (const capacity of [100, 65536]) {
         const [near, far] = duplexPair({ capacity });
         const [server, client] = await Promise.all([
-          accept(wrap(near), { heartbeatInterval: 0, protocols: ["b", "a"] }),
+          accept(wrap(near), {
+            heartbeatInterval: 0,
+            protocols: wrap === toStreams ? "a" : ["b", "a"],
+          }),
           connect("ws://user:password@example.com/chat?room=1", {
             heartbeatInterval: 0,
             dial: (target) => {
@@ -363,7 +371,7 @@ Deno.test(
   "connect(): frames that come with the response",
   bounded(async () => {
     const { connecting, far } = dialled();
-    await answer(far, wire("client", text("early"), close(1001)));
+    await answer(far, { behind: wire("client", text("early"), close(1001)) });
     const ws = await connecting;
     assertEquals(await collect(ws), ["early"]);
     far.close();
@@ -477,6 +485,39 @@ Deno.test(
       }
     })
   ),
+);
+
+Deno.test(
+  "what a peer sends is cut short in the errors about it",
+  bounded(async () => {
+    const long = "x".repeat(9000);
+    const [near, far] = duplexPair();
+    const accepting = rejection(accept(near));
+    await write(
+      far,
+      utf8(REQUEST.replace("X-Mine: yes", `Origin: https://${long}`)),
+    );
+    const refused = await accepting;
+    assertInstanceOf(refused, HandshakeError);
+    assertEquals(refused.kind, "origin");
+    assert(refused.message.includes("[https://xxx"), refused.message);
+    assert(refused.message.length < 200, refused.message);
+    far.close();
+    await quiet();
+
+    const extension = permessageDeflate();
+    for (const parameter of [long, `server_no_context_takeover=${long}`]) {
+      const { connecting, far } = dialled({ extensions: [extension] });
+      await answer(far, {
+        header: `Sec-WebSocket-Extensions: ${extension.name}; ${parameter}`,
+      });
+      const error = await rejection(connecting);
+      assertInstanceOf(error, HandshakeError);
+      assertEquals(error.kind, "extensions");
+      assert(error.message.includes("[permessage-deflate; "), error.message);
+      assert(error.message.length < 300, error.message);
+    }
+  }),
 );
 
 Deno.test(
