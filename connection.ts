@@ -9,11 +9,10 @@
 
 import { CloseCode, ProtocolError, type Role } from "./frame.ts";
 import type { NegotiatedExtension } from "./extension.ts";
-import { PreparedMessage } from "./prepared.ts";
+import { type MessageOptions, PreparedMessage } from "./prepared.ts";
 import {
   type CloseInfo,
   type ProtocolOptions,
-  type SendOptions,
   WebSocketProtocol,
 } from "./protocol.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
@@ -30,7 +29,7 @@ export type {
   RemoteAddress,
   StreamDuplex,
 } from "./_duplex.ts";
-export type { CloseInfo, SendOptions } from "./protocol.ts";
+export type { CloseInfo } from "./protocol.ts";
 
 /** Limits and times of a connection, the same for servers and clients. */
 export interface ConnectionOptions
@@ -153,14 +152,7 @@ export interface AbortOptions {
 }
 
 /** Options of {@linkcode WebSocketConnection.send}. */
-export interface SendMessageOptions extends SendOptions, AbortOptions {
-  /**
-   * Whether bytes go out as text. They have to be UTF-8: that is not checked.
-   *
-   * @default {"text" for a string, "binary" for bytes}
-   */
-  type?: "text" | "binary" | undefined;
-}
+export interface SendOptions extends MessageOptions, AbortOptions {}
 
 /** A message as {@linkcode WebSocketConnection.receive} returns it. */
 export type Message = string | Uint8Array<ArrayBuffer>;
@@ -176,7 +168,9 @@ export interface IncomingStream {
   readonly readable: ReadableStream<Message>;
 }
 
-const AS_GIVEN: SendMessageOptions = {};
+const encoder = new TextEncoder();
+
+const AS_GIVEN: SendOptions = {};
 
 // In the place of a message in parts whose beginning is awaited.
 const AWAITED = {} as IncomingStream;
@@ -471,7 +465,7 @@ export class WebSocketConnection
    * @param message A string goes out as text, bytes as binary, a prepared
    * message as it was prepared. Bytes must not change before the promise
    * resolves.
-   * @param options Whether to compress, what type bytes have, and a signal that
+   * @param options Whether to compress, what type it has, and a signal that
    * stops the waiting. A message that is queued already goes out all the same.
    * @returns Resolved at once while little waits to be written, and otherwise
    * when it has drained: awaiting it slows the sender down to the peer's pace.
@@ -480,7 +474,7 @@ export class WebSocketConnection
    */
   send(
     message: string | Uint8Array | PreparedMessage,
-    options: SendMessageOptions = AS_GIVEN,
+    options: SendOptions = AS_GIVEN,
   ): Promise<void> {
     if (this.#turnstile?.isFree === false) {
       return handled(this.#sendLater(message, options));
@@ -498,14 +492,13 @@ export class WebSocketConnection
   /** Queues a message; returns the length of bytes that may be referred to. */
   #queue(
     message: string | Uint8Array | PreparedMessage,
-    options: SendMessageOptions,
+    options: SendOptions,
   ): number {
     if (typeof message === "string") {
       if (options.type === "binary") {
-        throw new TypeError("A string cannot be sent as binary");
-      }
-      this.#protocol.sendText(message, options);
-      return 0;
+        this.#protocol.sendBinary(encoder.encode(message), options);
+      } else this.#protocol.sendText(message, options);
+      return 0; // nobody else has the bytes
     }
     if (message instanceof Uint8Array) {
       if (options.type === "text") this.#protocol.sendText(message, options);
@@ -523,7 +516,7 @@ export class WebSocketConnection
 
   async #sendLater(
     message: string | Uint8Array | PreparedMessage,
-    options: SendMessageOptions,
+    options: SendOptions,
   ): Promise<void> {
     const endTurn = await this.#turnstile!.take(options.signal);
     let sent: Promise<void>;
@@ -574,20 +567,22 @@ export class WebSocketConnection
    * §5.4). Pings and pongs may go between them; other messages wait.
    *
    * @param source The parts: strings for text, bytes for binary; the first one
-   * decides. Bytes within text have to be UTF-8, which is not checked. It is left
-   * as soon as its parts are not wanted any more.
+   * decides, unless the options say what it is. Bytes within text have to be
+   * UTF-8, which is not checked. It is left as soon as its parts are not wanted
+   * any more.
    * @param options Whether to compress, the type, and a signal. Once a part is
    * out, a source that fails, or the signal, fails the connection with 1011:
    * half a message cannot be taken back.
    * @throws {ConnectionClosedError} If the connection is closing or closed.
-   * @throws {TypeError} If a part is neither, or a string within binary.
+   * @throws {TypeError} If a part is neither, or a string after bytes where
+   * nobody said what they are.
    * @throws {unknown} What the source throws.
    */
   sendStream(
     source:
       | AsyncIterable<string | Uint8Array>
       | Iterable<string | Uint8Array>,
-    options: SendMessageOptions = AS_GIVEN,
+    options: SendOptions = AS_GIVEN,
   ): Promise<void> {
     return handled(this.#sendStream(source, options));
   }
@@ -596,7 +591,7 @@ export class WebSocketConnection
     source:
       | AsyncIterable<string | Uint8Array>
       | Iterable<string | Uint8Array>,
-    options: SendMessageOptions,
+    options: SendOptions,
   ): Promise<void> {
     const { signal } = options;
     this.#turnstile ??= new Turnstile();
@@ -605,7 +600,7 @@ export class WebSocketConnection
     const onAbort = () => parts?.interrupt(signal!.reason);
     signal?.addEventListener("abort", onAbort);
     this.#pump.onClosed = (error) => parts?.interrupt(error);
-    let { type } = options;
+    let type: "text" | "binary" | undefined;
     let isBegun = false;
     try {
       this.#assertSendable(signal);
@@ -614,16 +609,20 @@ export class WebSocketConnection
         const { value: part, done } = await parts.next();
         this.#assertSendable(signal);
         if (done) break;
-        type = typeOfPart(part, type);
+        type = typeOfPart(part, type, options.type);
         const before = this.#pump.bufferedAmount;
         this.#protocol.sendFragment(type, part, options);
         isBegun = true;
         await this.#afterQueueing(before, part.length, signal);
       }
-      this.#protocol.sendFragment(type ?? "binary", new Uint8Array(0), {
-        ...options,
-        fin: true,
-      });
+      this.#protocol.sendFragment(
+        type ?? options.type ?? "binary",
+        new Uint8Array(0),
+        {
+          ...options,
+          fin: true,
+        },
+      );
       isBegun = false;
       await this.#afterQueueing(0, 0, signal);
     } catch (error) {
@@ -818,9 +817,11 @@ class PartReader {
   }
 }
 
+/** What a message is by its first part, or by what was said of it. */
 function typeOfPart(
   part: unknown,
-  type: "text" | "binary" | undefined,
+  begun: "text" | "binary" | undefined,
+  said: "text" | "binary" | undefined,
 ): "text" | "binary" {
   const isText = typeof part === "string";
   if (!isText && !(part instanceof Uint8Array)) {
@@ -828,10 +829,12 @@ function typeOfPart(
       `A part of a message is a string or a Uint8Array (${typeof part})`,
     );
   }
-  if (isText && type === "binary") {
-    throw new TypeError("A part of a binary message cannot be a string");
+  if (isText && begun === "binary" && said === undefined) {
+    throw new TypeError(
+      "A message that begins with bytes cannot go on with a string",
+    );
   }
-  return type ?? (isText ? "text" : "binary");
+  return said ?? begun ?? (isText ? "text" : "binary");
 }
 
 function limit(

@@ -21,7 +21,7 @@
  */
 
 import { CloseCode } from "./frame.ts";
-import { PreparedMessage } from "./prepared.ts";
+import { type MessageOptions, PreparedMessage } from "./prepared.ts";
 
 /**
  * Who can subscribe: a `WebSocketConnection`, or anything that looks like one.
@@ -96,20 +96,7 @@ export interface HubOptions {
 }
 
 /** Options of {@linkcode Hub.publish}. */
-export interface PublishOptions {
-  /**
-   * Whether to send the data as text or as binary. Bytes sent as text have to
-   * be UTF-8; that is not checked.
-   *
-   * @default {"text" for a string, "binary" for bytes}
-   */
-  type?: "text" | "binary" | undefined;
-  /**
-   * Whether an extension that compresses is applied.
-   *
-   * @default {undefined} (the extension decides)
-   */
-  compress?: boolean | undefined;
+export interface PublishOptions extends MessageOptions {
   /**
    * What becomes of the message where a subscriber is too slow.
    *
@@ -162,7 +149,7 @@ export interface BackplaneMessage {
   readonly data: string | Uint8Array;
   /** Whether it is sent as text or as binary. */
   readonly type: "text" | "binary";
-  /** As in {@linkcode PublishOptions.compress}. */
+  /** As in {@linkcode MessageOptions.compress}. */
   readonly compress?: boolean | undefined;
   /** As in {@linkcode PublishOptions.slowPolicy}. */
   readonly slowPolicy?: SlowPolicy | undefined;
@@ -596,7 +583,7 @@ export class Hub implements AsyncDisposable {
     if (members === undefined) return result;
     const prepared = message instanceof PreparedMessage
       ? message
-      : prepare(message, options);
+      : new PreparedMessage(message, options);
     const { slowPolicy } = options;
     const policy = isPolicy(slowPolicy) ? slowPolicy : this.#slowPolicy;
     const key = options.key ?? "";
@@ -713,16 +700,6 @@ export class Hub implements AsyncDisposable {
     if (!this.#isClosed) return;
     throw new DOMException("The hub is closed", "InvalidStateError");
   }
-}
-
-function prepare(
-  data: string | Uint8Array,
-  { type, compress }: PublishOptions,
-): PreparedMessage {
-  return new PreparedMessage(data, {
-    ...(type === undefined ? {} : { type }),
-    ...(compress === undefined ? {} : { compress }),
-  });
 }
 
 /** No topic and key are taken for another topic and key. */

@@ -7,20 +7,22 @@
 import { encodeFrame, Opcode } from "./frame.ts";
 import type { NegotiatedExtension } from "./extension.ts";
 
-/** Options of {@linkcode prepareMessage}. */
-export interface PrepareMessageOptions {
+/** How a message is sent. */
+export interface MessageOptions {
   /**
    * Whether to send the data as text or as binary. Bytes sent as text have to
-   * be UTF-8; that is not checked.
+   * be UTF-8: that is not checked.
    *
    * @default {"text" for a string, "binary" for bytes}
    */
-  type?: "text" | "binary";
+  type?: "text" | "binary" | undefined;
   /**
-   * Whether an extension that compresses is applied; left out, the extension
-   * decides by the message's length.
+   * Whether an extension that compresses is applied. Without effect where none
+   * was agreed on.
+   *
+   * @default {undefined} (the extension decides by the message's length)
    */
-  compress?: boolean;
+  compress?: boolean | undefined;
 }
 
 /**
@@ -28,6 +30,16 @@ export interface PrepareMessageOptions {
  * compressed at most once for each set of parameters. Under context takeover a
  * compressed message depends on the connection's earlier ones, and is
  * compressed for each (RFC 7692 §7.1.1).
+ *
+ * @example
+ * ```ts
+ * import { PreparedMessage } from "@sansio/websocket";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const message = new PreparedMessage("Hello");
+ * // for (const ws of everybody) ws.send(message);
+ * assertEquals(message.frame(), message.frame());
+ * ```
  */
 export class PreparedMessage {
   /** Whether it is sent as text or as binary. */
@@ -40,12 +52,13 @@ export class PreparedMessage {
   readonly #frames = new Map<string, Uint8Array>();
 
   /**
-   * Use {@linkcode prepareMessage}.
+   * Prepares a message for many receivers.
    *
-   * @param data The payload; bytes are not copied, and must not change.
+   * @param data The message. Bytes are not copied, and must not change
+   * afterwards.
    * @param options How it is sent.
    */
-  constructor(data: string | Uint8Array, options: PrepareMessageOptions = {}) {
+  constructor(data: string | Uint8Array, options: MessageOptions = {}) {
     this.type = options.type ?? (typeof data === "string" ? "text" : "binary");
     this.data = typeof data === "string"
       ? new TextEncoder().encode(data)
@@ -76,28 +89,4 @@ export class PreparedMessage {
     }
     return frame;
   }
-}
-
-/**
- * Prepares a message for many receivers.
- *
- * @param data The message: a string goes out as text, bytes as binary. Bytes
- * are not copied, and must not change afterwards.
- * @param options How it is sent.
- *
- * @example
- * ```ts
- * import { prepareMessage } from "@sansio/websocket";
- * import { assertEquals } from "@std/assert";
- *
- * const message = prepareMessage("Hello");
- * // for (const ws of everybody) ws.send(message);
- * assertEquals(message.frame(), message.frame());
- * ```
- */
-export function prepareMessage(
-  data: string | Uint8Array,
-  options?: PrepareMessageOptions,
-): PreparedMessage {
-  return new PreparedMessage(data, options);
 }

@@ -114,13 +114,25 @@ export interface ProtocolOptions {
   extension?: NegotiatedExtension | undefined;
 }
 
-/** Options of the methods that send messages. */
-export interface SendOptions {
+/** Options of the methods of a protocol that send messages. */
+export interface ProtocolSendOptions {
   /**
-   * Whether an extension that compresses is applied; left out, the extension
-   * decides by the message's length. Without effect where none is negotiated.
+   * Whether an extension that compresses is applied. Without effect where none
+   * is negotiated.
+   *
+   * @default {undefined} (the extension decides by the message's length)
    */
-  compress?: boolean;
+  compress?: boolean | undefined;
+}
+
+/** Options of {@linkcode WebSocketProtocol.sendFragment}. */
+export interface FragmentOptions extends ProtocolSendOptions {
+  /**
+   * Whether the message ends with this fragment.
+   *
+   * @default {false}
+   */
+  fin?: boolean | undefined;
 }
 
 // A peer that sends pings and reads nothing makes this side hold no more pongs
@@ -450,7 +462,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * @throws {DOMException} "InvalidStateError" if the connection is closing, or
    * a message in fragments is unfinished.
    */
-  sendText(text: string | Uint8Array, options: SendOptions = {}): void {
+  sendText(text: string | Uint8Array, options: ProtocolSendOptions = {}): void {
     this.#assertBetweenMessages();
     if (typeof text !== "string") {
       this.#sendWhole(Opcode.Text, text, options.compress);
@@ -469,7 +481,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * @param options Whether to compress.
    * @throws {DOMException} "InvalidStateError" as {@linkcode sendText} does.
    */
-  sendBinary(data: Uint8Array, options: SendOptions = {}): void {
+  sendBinary(data: Uint8Array, options: ProtocolSendOptions = {}): void {
     this.#assertBetweenMessages();
     this.#sendWhole(Opcode.Binary, data, options.compress);
   }
@@ -506,14 +518,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   sendFragment(
     type: "text" | "binary",
     data: string | Uint8Array,
-    options: SendOptions & {
-      /**
-       * Whether the message ends with this fragment.
-       *
-       * @default {false}
-       */
-      fin?: boolean;
-    } = {},
+    options: FragmentOptions = {},
   ): void {
     this.#assertOpen();
     const { fin = false, compress } = options;

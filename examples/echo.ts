@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { SendMessageOptions } from "../mod.ts";
+import type { SendOptions } from "../mod.ts";
 import {
   portFlag,
   readFlags,
@@ -16,8 +16,8 @@ import {
   SERVER_FLAGS,
 } from "./_command_line.ts";
 
-const AS_TEXT: SendMessageOptions = { type: "text" };
-const AS_BINARY: SendMessageOptions = { type: "binary" };
+const AS_TEXT: SendOptions = { type: "text" };
+const AS_BINARY: SendOptions = { type: "binary" };
 
 if (import.meta.main) {
   const flags = readFlags("Sends every message back to where it came from.", {

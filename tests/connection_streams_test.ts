@@ -6,7 +6,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { ConnectionClosedError, type Message } from "../connection.ts";
-import { prepareMessage } from "../prepared.ts";
+import { PreparedMessage } from "../prepared.ts";
 import { concat, pattern, utf8 } from "./_bytes.ts";
 import {
   bounded,
@@ -79,7 +79,7 @@ Deno.test(
       ws.sendStream(first.readable),
       ws.send("behind the first"),
       ws.sendStream(second.readable),
-      ws.send(prepareMessage("behind the second")),
+      ws.send(new PreparedMessage("behind the second")),
       ws.send("last"),
     ];
     await first.writer.write("a");
@@ -203,6 +203,21 @@ Deno.test(
     await peer.expect(binary("a", false));
     assertEquals((await peer.next())!.opcode, 8);
     ws.terminate();
+  }),
+);
+
+Deno.test(
+  "parts of either type make a message of the type that is said",
+  bounded(async () => {
+    for (const type of ["text", "binary"] as const) {
+      const { ws, peer } = open();
+      const make = type === "text" ? text : binary;
+      await ws.sendStream(parts<string | Uint8Array>(utf8("a"), "b"), { type });
+      await peer.expect(make("a", false), more("b"), last(""));
+      await ws.sendStream([], { type });
+      await peer.expect(make(""));
+      ws.terminate();
+    }
   }),
 );
 

@@ -19,7 +19,7 @@ import { isUsable } from "../_deflater.ts";
 import { decodeFrameHeader, ProtocolError, type Role } from "../frame.ts";
 import { History, Inflater, PIECE_SIZE } from "../_inflater.ts";
 import { Leases, Spares } from "../_leases.ts";
-import { prepareMessage } from "../prepared.ts";
+import { PreparedMessage } from "../prepared.ts";
 import { type ProtocolEvent, WebSocketProtocol } from "../protocol.ts";
 import { assertFault } from "./_assert.ts";
 import { concat, fromBits, hex, pattern, utf8 } from "./_bytes.ts";
@@ -500,7 +500,7 @@ Deno.test("a prepared message is compressed once, where no context is kept", () 
     )!;
     return new WebSocketProtocol({ role: "server", extension });
   };
-  const message = prepareMessage("Hello ".repeat(200));
+  const message = new PreparedMessage("Hello ".repeat(200));
   const [first, second] = [connect(true), connect(true)];
   first.sendPrepared(message);
   second.sendPrepared(message);

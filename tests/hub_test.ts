@@ -11,7 +11,7 @@ import {
   type SlowPolicy,
   type Subscriber,
 } from "../hub.ts";
-import { type PreparedMessage, prepareMessage } from "../prepared.ts";
+import { PreparedMessage } from "../prepared.ts";
 import { fc, property } from "./_property.ts";
 
 const decoder = new TextDecoder();
@@ -269,7 +269,7 @@ Deno.test("text, binary and prepared messages go out as what they are", () => {
   const tab = new Tab();
   hub.subscribe("tea", tab);
   const bytes = new Uint8Array([65]);
-  const prepared = prepareMessage("D", { compress: false });
+  const prepared = new PreparedMessage("D", { compress: false });
   hub.publish("tea", "A");
   hub.publish("tea", bytes);
   hub.publish("tea", bytes, { type: "text", compress: true });
@@ -533,7 +533,7 @@ Deno.test("a message crosses the backplane with all that it was published with",
     key: "k",
   } as const;
   hub.publish("tea", "1", options);
-  hub.publish("tea", prepareMessage("2", { compress: true }));
+  hub.publish("tea", new PreparedMessage("2", { compress: true }));
   assertEquals(backplane.published[0], {
     origin: hub.id,
     data: "1",

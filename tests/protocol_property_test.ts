@@ -1,7 +1,7 @@
 /** Any frames, any messages, cut anywhere: RFC 6455 §5 to §8. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeFrame } from "../frame.ts";
-import { PreparedMessage, prepareMessage } from "../prepared.ts";
+import { PreparedMessage } from "../prepared.ts";
 import { WebSocketProtocol } from "../protocol.ts";
 import { concat, hex, pattern, utf8 } from "./_bytes.ts";
 import { flipping } from "./_fake_extensions.ts";
@@ -248,7 +248,7 @@ function perform(protocol: WebSocketProtocol, action: Action): Seen[] {
       protocol.sendText(action.asBytes ? utf8(action.data) : action.data);
       return [{ type: "text", data: wellFormed }];
     case "prepared":
-      protocol.sendPrepared(prepareMessage(action.data));
+      protocol.sendPrepared(new PreparedMessage(action.data));
       return [{ type: "text", data: wellFormed }];
     case "binary":
       protocol.sendBinary(action.data);
@@ -359,7 +359,7 @@ property("frames that are queued come out in order, taken at any time", [
       {
         weight: 2,
         arbitrary: fc.oneof(fc.nat(300), fc.nat(200_000))
-          .map((length) => prepareMessage(pattern(length))),
+          .map((length) => new PreparedMessage(pattern(length))),
       },
     ),
     { maxLength: 40 },

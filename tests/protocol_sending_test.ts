@@ -1,7 +1,7 @@
 /** What goes out: RFC 6455 §5.1 to §5.6 and §6.1. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Opcode } from "../frame.ts";
-import { prepareMessage } from "../prepared.ts";
+import { PreparedMessage } from "../prepared.ts";
 import { WebSocketProtocol } from "../protocol.ts";
 import { concat, hex, pattern, utf8 } from "./_bytes.ts";
 import { flip, flipping } from "./_fake_extensions.ts";
@@ -292,7 +292,7 @@ Deno.test("§5.4: no message goes out between fragments", () => {
         () => protocol.sendText("x"),
         () => protocol.sendText(utf8("x")),
         () => protocol.sendBinary(utf8("x")),
-        () => protocol.sendPrepared(prepareMessage("x")),
+        () => protocol.sendPrepared(new PreparedMessage("x")),
       ]
     ) {
       const error = assertThrows(act, DOMException, "unfinished");
@@ -423,10 +423,10 @@ Deno.test("a prepared message goes out as a message does", () => {
       const letters = "é".repeat(length);
       assertEquals(
         afterSending(role, (protocol) => {
-          protocol.sendPrepared(prepareMessage(data));
-          protocol.sendPrepared(prepareMessage(letters));
-          protocol.sendPrepared(prepareMessage(data, { type: "text" }));
-          protocol.sendPrepared(prepareMessage("a", { type: "binary" }));
+          protocol.sendPrepared(new PreparedMessage(data));
+          protocol.sendPrepared(new PreparedMessage(letters));
+          protocol.sendPrepared(new PreparedMessage(data, { type: "text" }));
+          protocol.sendPrepared(new PreparedMessage("a", { type: "binary" }));
         }),
         [binary(data), text(letters), text(data), binary("a")].map(sent),
       );
@@ -435,7 +435,7 @@ Deno.test("a prepared message goes out as a message does", () => {
 });
 
 Deno.test("a prepared message is encoded once for all that receive it", () => {
-  const message = prepareMessage(pattern(200_000));
+  const message = new PreparedMessage(pattern(200_000));
   const frame = message.frame();
   for (let i = 0; i < 3; i++) {
     const protocol = new WebSocketProtocol({ role: "server" });
@@ -449,7 +449,7 @@ Deno.test("a prepared message is encoded once for all that receive it", () => {
 });
 
 Deno.test("a client masks a prepared message, for each connection anew", () => {
-  const message = prepareMessage("x".repeat(50));
+  const message = new PreparedMessage("x".repeat(50));
   const [first, second] = [0, 1].map(() => {
     const protocol = new WebSocketProtocol({ role: "client" });
     protocol.sendPrepared(message);
@@ -472,7 +472,7 @@ Deno.test("a message prepared under a sharing key is transformed once", () => {
         return flip(data);
       },
     });
-  const message = prepareMessage("abc");
+  const message = new PreparedMessage("abc");
   const send = (
     role: "client" | "server",
     sharingKey: string | undefined,
@@ -496,10 +496,12 @@ Deno.test("a message prepared under a sharing key is transformed once", () => {
   assertEquals(send("client", "a"), flipped);
   assertEquals(calls, 5, "a client's frames are masked each by itself");
   for (const role of ROLES) {
-    const plain = prepareMessage("abc", { compress: false });
+    const plain = new PreparedMessage("abc", { compress: false });
     assertEquals(send(role, "a", plain), [sent(text("abc"))]);
-    assertEquals(send(role, "a", prepareMessage("ab")), [sent(text("ab"))]);
-    const wanted = prepareMessage("ab", { compress: true });
+    assertEquals(send(role, "a", new PreparedMessage("ab")), [
+      sent(text("ab")),
+    ]);
+    const wanted = new PreparedMessage("ab", { compress: true });
     assertEquals(send(role, "a", wanted)[0]?.reservedBits, 0b010);
   }
   assertEquals(send("server", "a"), flipped);
@@ -509,7 +511,7 @@ Deno.test("a prepared message that an extension leaves alone is sent as it is", 
   const extension = flipping({ sharingKey: "k", encode: () => undefined });
   for (const role of ROLES) {
     const protocol = new WebSocketProtocol({ role, extension });
-    protocol.sendPrepared(prepareMessage("abc"));
+    protocol.sendPrepared(new PreparedMessage("abc"));
     assertEquals(sentBy(protocol), [sent(text("abc"))]);
   }
 });
