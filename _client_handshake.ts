@@ -232,7 +232,7 @@ export function verifyUpgradeResponse(
   head: {
     readonly status: number;
     readonly headers: Headers;
-    readonly version?: string;
+    readonly version?: string | undefined;
   },
   sent: UpgradeOffer,
 ): Negotiated {

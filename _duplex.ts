@@ -26,7 +26,7 @@ export interface ByteDuplex {
   /** Sends small packets at once. */
   setNoDelay?(noDelay?: boolean): void;
   /** Who the peer is. */
-  readonly remoteAddr?: RemoteAddress;
+  readonly remoteAddr?: RemoteAddress | undefined;
 }
 
 /**
@@ -40,7 +40,7 @@ export interface StreamDuplex {
   /** Ends both directions at once, if there is a way to do so. */
   close?(): unknown;
   /** Who the peer is. */
-  readonly remoteAddr?: RemoteAddress;
+  readonly remoteAddr?: RemoteAddress | undefined;
 }
 
 /** Who a peer is, as `Deno.Addr` says it. */
@@ -48,11 +48,11 @@ export interface RemoteAddress {
   /** Such as "tcp" or "unix". */
   readonly transport: string;
   /** The IP address. */
-  readonly hostname?: string;
+  readonly hostname?: string | undefined;
   /** The port. */
-  readonly port?: number;
+  readonly port?: number | undefined;
   /** The path of a Unix socket. */
-  readonly path?: string;
+  readonly path?: string | undefined;
 }
 
 /** What a connection can run on. */

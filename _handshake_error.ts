@@ -47,20 +47,20 @@ export interface HandshakeErrorOptions extends ErrorOptions {
    *
    * @default {400}
    */
-  status?: number;
+  status?: number | undefined;
   /**
    * What the error is about.
    *
    * @default {"rejected"}
    */
-  kind?: HandshakeErrorKind;
+  kind?: HandshakeErrorKind | undefined;
   /**
    * On the server, header fields of the answer. On the client, those of the
    * server's answer.
    *
    * @default {undefined} (none)
    */
-  headers?: HeadersInit;
+  headers?: HeadersInit | undefined;
 }
 
 /**

@@ -10,14 +10,14 @@ export interface ParseHeadOptions {
    *
    * @default {16384}
    */
-  maxHeadSize?: number;
+  maxHeadSize?: number | undefined;
   /**
    * The largest number of header fields. It bounds the work that a head of
    * many short fields can cause.
    *
    * @default {100}
    */
-  maxHeaders?: number;
+  maxHeaders?: number | undefined;
 }
 
 /** The head of an HTTP/1.x request (RFC 9112 §3). */

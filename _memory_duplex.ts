@@ -11,9 +11,9 @@ import type { ByteDuplex, RemoteAddress } from "./_duplex.ts";
 
 /** How a stream in memory behaves; `DuplexPairOptions` of testing.ts tells. */
 export interface MemoryDuplexOptions {
-  capacity?: number;
-  segment?: (available: number) => number;
-  halfClose?: boolean;
+  capacity?: number | undefined;
+  segment?: ((available: number) => number) | undefined;
+  halfClose?: boolean | undefined;
 }
 
 /** One direction of a stream in memory. */

@@ -43,13 +43,13 @@ export interface ReadRequestOptions extends AbortOptions {
    *
    * @default {16384}
    */
-  maxHeadSize?: number;
+  maxHeadSize?: number | undefined;
   /**
    * How many header fields a request may have; more are refused with 431.
    *
    * @default {100}
    */
-  maxHeaders?: number;
+  maxHeaders?: number | undefined;
   /**
    * How long the handshake may take, in milliseconds; 0 for ever.
    *
@@ -97,7 +97,7 @@ export interface AcceptOptions
    *
    * @default {[]}
    */
-  protocols?: string | readonly string[];
+  protocols?: string | readonly string[] | undefined;
   /**
    * The origins whose pages may connect besides those of the host that the
    * request is for, such as `https://example.com` or `https://*.example.com`;
@@ -111,22 +111,24 @@ export interface AcceptOptions
    *
    * @default {[]}
    */
-  origins?: readonly string[];
+  origins?: readonly string[] | undefined;
   /**
    * The extensions that the server supports, such as `permessageDeflate()`.
    *
    * @default {[]}
    */
-  extensions?: readonly Extension[];
+  extensions?: readonly Extension[] | undefined;
   /**
    * Looks at the request before it is accepted: the place to authenticate. Throw
    * a `HandshakeError` to refuse it, return what to add to the response.
    *
    * @default {undefined} (all are accepted)
    */
-  onRequest?(
-    request: UpgradeRequest,
-  ): Acceptance | void | Promise<Acceptance | void>;
+  onRequest?:
+    | ((
+      request: UpgradeRequest,
+    ) => Acceptance | void | Promise<Acceptance | void>)
+    | undefined;
   /**
    * The request, where it has been read off the stream already: by
    * {@linkcode readRequest}, or by another server.

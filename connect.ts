@@ -55,39 +55,39 @@ export interface ConnectOptions
    *
    * @default {[]}
    */
-  extensions?: readonly Extension[];
+  extensions?: readonly Extension[] | undefined;
   /**
    * How long the handshake may take, in milliseconds; 0 for ever.
    *
    * @default {10000}
    */
-  handshakeTimeout?: number;
+  handshakeTimeout?: number | undefined;
   /**
    * The largest response head, in bytes.
    *
    * @default {16384}
    */
-  maxHeadSize?: number;
+  maxHeadSize?: number | undefined;
   /**
    * How many header fields a response may have.
    *
    * @default {100}
    */
-  maxHeaders?: number;
+  maxHeaders?: number | undefined;
   /**
    * Opens the byte stream, where it is not a TCP or TLS connection of Deno's: a
    * Unix socket, a proxy, another runtime. It does the TLS that `wss:` asks for.
    *
    * @default {Deno.connect or Deno.connectTls}
    */
-  dial?: (target: DialTarget) => Duplex | Promise<Duplex>;
+  dial?: ((target: DialTarget) => Duplex | Promise<Duplex>) | undefined;
   /**
    * Certificates of authorities to trust besides the usual ones, in PEM format,
    * where `dial` is not given.
    *
    * @default {[]}
    */
-  caCerts?: readonly string[];
+  caCerts?: readonly string[] | undefined;
 }
 
 /**

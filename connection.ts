@@ -40,7 +40,7 @@ export interface ConnectionOptions
    *
    * @default {131072}
    */
-  highWaterMark?: number;
+  highWaterMark?: number | undefined;
   /**
    * How much may wait to be written at all, in bytes. The connection of a peer
    * that reads so little, to a program that does not wait for `send()`, is
@@ -48,47 +48,47 @@ export interface ConnectionOptions
    *
    * @default {33554432}
    */
-  maxBufferedAmount?: number;
+  maxBufferedAmount?: number | undefined;
   /**
    * How much is read ahead while nobody asks for messages, in bytes. Up to
    * there pings are answered; then the peer has to wait.
    *
    * @default {65536}
    */
-  maxReadAhead?: number;
+  maxReadAhead?: number | undefined;
   /**
    * How many messages are read ahead while nobody asks for them.
    *
    * @default {64}
    */
-  maxReadAheadMessages?: number;
+  maxReadAheadMessages?: number | undefined;
   /**
    * After how long a silence a ping is sent, in milliseconds; 0 for never.
    *
    * @default {30000}
    */
-  heartbeatInterval?: number;
+  heartbeatInterval?: number | undefined;
   /**
    * How long the peer may stay silent after that ping, in milliseconds, before
    * the connection is terminated; 0 for ever.
    *
    * @default {20000}
    */
-  heartbeatTimeout?: number;
+  heartbeatTimeout?: number | undefined;
   /**
    * How long the closing handshake, and the end of the transport after it, may
    * take, in milliseconds (RFC 6455 §7.1.1); 0 for ever.
    *
    * @default {5000}
    */
-  closeTimeout?: number;
+  closeTimeout?: number | undefined;
   /**
    * After how long without a message in either direction the connection is
    * closed with 1001, in milliseconds; 0 for never.
    *
    * @default {0}
    */
-  idleTimeout?: number;
+  idleTimeout?: number | undefined;
 }
 
 /** Options of {@linkcode WebSocketConnection}. */
@@ -138,7 +138,7 @@ export interface ForEachOptions {
    *
    * @default {false}
    */
-  reuseMemory?: boolean;
+  reuseMemory?: boolean | undefined;
 }
 
 /** Options of the methods that can be cancelled. */

@@ -84,20 +84,20 @@ export interface PermessageDeflateOptions {
    *
    * @default {128 with context takeover, 512 without}
    */
-  threshold?: number;
+  threshold?: number | undefined;
   /**
    * How hard to look for repetition, from 1 (fast) to 9.
    *
    * @default {6 where `node:zlib` can be used, 3 where pako does the work}
    */
-  level?: number;
+  level?: number | undefined;
   /**
    * How much memory a compressor uses beside its window, from 1 to 9: 8 takes
    * 128 KiB, and each step less halves it, at the cost of time and of bytes.
    *
    * @default {8}
    */
-  memLevel?: number;
+  memLevel?: number | undefined;
   /**
    * Whether the server compresses each message by itself
    * (`server_no_context_takeover`). It then needs no memory between messages,
@@ -107,7 +107,7 @@ export interface PermessageDeflateOptions {
    *
    * @default {false}
    */
-  serverNoContextTakeover?: boolean;
+  serverNoContextTakeover?: boolean | undefined;
   /**
    * Whether the client compresses each message by itself
    * (`client_no_context_takeover`). A server need not remember what the client
@@ -115,7 +115,7 @@ export interface PermessageDeflateOptions {
    *
    * @default {false}
    */
-  clientNoContextTakeover?: boolean;
+  clientNoContextTakeover?: boolean | undefined;
   /**
    * How far back the server may refer, as the base-2 logarithm of bytes, from 9
    * to 15 (`server_max_window_bits`). It is what a client has to remember of
@@ -126,7 +126,7 @@ export interface PermessageDeflateOptions {
    *
    * @default {15, 32 KiB}
    */
-  serverMaxWindowBits?: number;
+  serverMaxWindowBits?: number | undefined;
   /**
    * How far back the client may refer, as the base-2 logarithm of bytes, from 9
    * to 15 (`client_max_window_bits`). It is what a server has to remember of
@@ -136,7 +136,7 @@ export interface PermessageDeflateOptions {
    *
    * @default {for a client 15; for a server 12, 4 KiB, of clients that offer it}
    */
-  clientMaxWindowBits?: number;
+  clientMaxWindowBits?: number | undefined;
   /**
    * For how many connections compressors keep their context at the same time,
    * of all that are negotiated through one object: 230 KiB for each (with pako
@@ -148,7 +148,7 @@ export interface PermessageDeflateOptions {
    *
    * @default {256}
    */
-  maxContexts?: number;
+  maxContexts?: number | undefined;
 }
 
 // 4 KiB cost about a fifth more bytes than 32 KiB do, with JSON messages.

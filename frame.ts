@@ -215,13 +215,13 @@ export interface FrameInit {
    *
    * @default {true}
    */
-  fin?: boolean;
+  fin?: boolean | undefined;
   /**
    * RSV1, RSV2 and RSV3 as one number of three bits, RSV1 the highest.
    *
    * @default {0}
    */
-  reservedBits?: number;
+  reservedBits?: number | undefined;
   /** The opcode, 0 to 15; a reserved one is encoded as it is. */
   opcode: number;
   /**
@@ -236,7 +236,7 @@ export interface FrameInit {
    *
    * @default {new Uint8Array(0)}
    */
-  payload?: Uint8Array;
+  payload?: Uint8Array | undefined;
 }
 
 /** What {@linkcode encodeFrameHeader} takes. */
@@ -255,13 +255,13 @@ export interface FrameRules {
    *
    * @default {0}
    */
-  reservedBits?: number;
+  reservedBits?: number | undefined;
   /**
    * The largest payload to take in one frame, in bytes.
    *
    * @default {Infinity}
    */
-  maxPayloadLength?: number;
+  maxPayloadLength?: number | undefined;
 }
 
 function fault(
@@ -470,19 +470,19 @@ export interface DecodeFrameOptions {
    *
    * @default {0}
    */
-  offset?: number;
+  offset?: number | undefined;
   /**
    * Unmask in the caller's bytes and return a view on them, rather than a copy.
    *
    * @default {false}
    */
-  inPlace?: boolean;
+  inPlace?: boolean | undefined;
   /**
    * Rules to judge the header by, before the payload has arrived.
    *
    * @default {undefined}
    */
-  rules?: FrameRules;
+  rules?: FrameRules | undefined;
 }
 
 /**

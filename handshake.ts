@@ -101,20 +101,20 @@ export interface UpgradeHead {
    *
    * @default {undefined} (1.1)
    */
-  readonly version?: string;
+  readonly version?: string | undefined;
   /**
    * The request target in origin-form or absolute-form.
    *
    * @default {undefined} (that of `url`, or `/`)
    */
-  readonly target?: string;
+  readonly target?: string | undefined;
   /**
    * The absolute URL, as a WHATWG `Request` has it. It stands in for a missing
    * `Host` or `target`.
    *
    * @default {undefined} (none)
    */
-  readonly url?: string;
+  readonly url?: string | undefined;
 }
 
 /** A request for an upgrade that follows RFC 6455 §4.2.1. */

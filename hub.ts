@@ -36,13 +36,13 @@ export interface Subscriber {
    *
    * @default {undefined} (they can)
    */
-  readonly isOpen?: boolean;
+  readonly isOpen?: boolean | undefined;
   /**
    * Resolves when it is gone; it then leaves all its topics.
    *
    * @default {undefined} (somebody calls {@linkcode Hub.remove})
    */
-  readonly closed?: Promise<unknown>;
+  readonly closed?: Promise<unknown> | undefined;
   /**
    * Takes a message at once, and sends it later. A hub waits for nobody, so what
    * this returns is of no interest, and nor is that it fails.
@@ -70,14 +70,14 @@ export interface HubOptions {
    *
    * @default {new InProcessBackplane()} (there are none)
    */
-  backplane?: Backplane;
+  backplane?: Backplane | undefined;
   /**
    * How many bytes may wait for a subscriber before it is too slow. It should
    * be well below the `maxBufferedAmount` of the connections themselves.
    *
    * @default {262144}
    */
-  slowThreshold?: number;
+  slowThreshold?: number | undefined;
   /**
    * What becomes of messages to a subscriber that is too slow, unless they say
    * otherwise. It also holds for messages of other processes that say what this
@@ -85,14 +85,14 @@ export interface HubOptions {
    *
    * @default {"drop"}
    */
-  slowPolicy?: SlowPolicy;
+  slowPolicy?: SlowPolicy | undefined;
   /**
    * How often those who are too slow, and for whom messages are kept, are looked
    * at, in milliseconds.
    *
    * @default {50}
    */
-  conflationInterval?: number;
+  conflationInterval?: number | undefined;
 }
 
 /** Options of {@linkcode Hub.publish}. */

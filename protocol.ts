@@ -84,28 +84,28 @@ export interface ProtocolOptions {
    *
    * @default {16777216}
    */
-  maxMessageSize?: number;
+  maxMessageSize?: number | undefined;
   /**
    * How many frames one message may be made of, empty ones included. The
    * connection fails with 1008 if there are more.
    *
    * @default {131072}
    */
-  maxFragments?: number;
+  maxFragments?: number | undefined;
   /**
    * How text messages are delivered: as strings, or as bytes that are checked
    * to be UTF-8, for who passes them on.
    *
    * @default {"string"}
    */
-  textAs?: "string" | "bytes";
+  textAs?: "string" | "bytes" | undefined;
   /**
    * Whether {@linkcode WebSocketProtocol.receive} may unmask in the bytes it is
    * given and deliver views on them. They then belong to the protocol.
    *
    * @default {false}
    */
-  inPlace?: boolean;
+  inPlace?: boolean | undefined;
   /**
    * The extension that both sides have agreed on, if any.
    *

@@ -40,20 +40,20 @@ export interface DuplexPairOptions {
    *
    * @default {65536}
    */
-  capacity?: number;
+  capacity?: number | undefined;
   /**
    * How many bytes one read returns of those that there are, at least 1: TCP
    * does not keep the boundaries of writes.
    *
    * @default {all}
    */
-  segment?: (available: number) => number;
+  segment?: ((available: number) => number) | undefined;
   /**
    * Whether one direction can be ended alone, as TCP's can.
    *
    * @default {true}
    */
-  halfClose?: boolean;
+  halfClose?: boolean | undefined;
 }
 
 /** One end of a byte stream in memory. */
