@@ -23,6 +23,7 @@ import {
   type ConnectionOptions,
   type ConnectionRequest,
   type Duplex,
+  type RemoteAddress,
   WebSocketConnection,
 } from "./connection.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
@@ -88,6 +89,12 @@ export interface Acceptance {
   extensions?: readonly Extension[] | undefined;
 }
 
+/** What is known of a request besides what it says. */
+export interface RequestInfo {
+  /** Who sent it, where the transport says so: a proxy, perhaps. */
+  readonly remoteAddr: RemoteAddress | undefined;
+}
+
 /** Options of {@linkcode accept}. */
 export interface AcceptOptions
   extends ConnectionOptions, Omit<ReadRequestOptions, "received"> {
@@ -119,14 +126,16 @@ export interface AcceptOptions
    */
   extensions?: readonly Extension[] | undefined;
   /**
-   * Looks at the request before it is accepted: the place to authenticate. Throw
-   * a `HandshakeError` to refuse it, return what to add to the response.
+   * Looks at the request, and who sent it, before it is accepted: the place to
+   * authenticate. Throw a `HandshakeError` to refuse it, return what to add to the
+   * response.
    *
    * @default {undefined} (all are accepted)
    */
   onRequest?:
     | ((
       request: UpgradeRequest,
+      info: RequestInfo,
     ) => Acceptance | void | Promise<Acceptance | void>)
     | undefined;
   /**
@@ -252,7 +261,8 @@ async function answer(
     checkOrigin(request, options.origins ?? []);
     const acceptance = options.onRequest === undefined
       ? {}
-      : await options.onRequest(request) ?? {};
+      : await options.onRequest(request, { remoteAddr: duplex.remoteAddr }) ??
+        {};
     const protocol = acceptance.protocol ??
       selectProtocol(request.protocols, listOf(options.protocols));
     const extension = negotiate(

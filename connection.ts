@@ -199,7 +199,7 @@ export class WebSocketConnection
   /** The request that opened the connection, where it is known. */
   readonly request: ConnectionRequest | undefined;
   /** Who the peer is, where the transport says so. */
-  readonly remoteAddress: RemoteAddress | undefined;
+  readonly remoteAddr: RemoteAddress | undefined;
 
   readonly #protocol: WebSocketProtocol;
   readonly #pump: Pump;
@@ -228,7 +228,7 @@ export class WebSocketConnection
     this.protocol = options.protocol;
     this.extension = options.extension;
     this.request = options.request;
-    this.remoteAddress = transport.remoteAddr;
+    this.remoteAddr = transport.remoteAddr;
     this.#highWaterMark = limit(options, "highWaterMark", 128 * 1024);
     this.#maxBufferedAmount = limit(
       options,

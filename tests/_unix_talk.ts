@@ -9,7 +9,7 @@ const [path = ""] = Deno.args;
 const listener = Deno.listen({ transport: "unix", path });
 const serving = (async () => {
   const ws = await accept(await listener.accept());
-  console.log(ws.remoteAddress?.transport);
+  console.log(ws.remoteAddr?.transport);
   await ws.forEach((message) => ws.send(message));
 })();
 const ws = await connect("ws://localhost/", {

@@ -465,7 +465,7 @@ Deno.test(
     assertEquals(ws.protocol, "chat");
     assertEquals(ws.request, request);
     assertEquals(ws.extension, undefined);
-    assertEquals(ws.remoteAddress, { transport: "memory" });
+    assertEquals(ws.remoteAddr, { transport: "memory" });
     ws.terminate();
     await ws.closed;
   }),

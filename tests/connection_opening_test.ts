@@ -113,7 +113,7 @@ Deno.test(
         assertEquals(server.request?.target, "/chat?room=1");
         assertEquals(server.request?.headers.get("x-mine"), "yes");
         assertEquals(
-          server.remoteAddress?.transport,
+          server.remoteAddr?.transport,
           wrap === toStreams ? "stream" : "memory",
         );
         const echo = server.forEach((message) => server.send(message));
@@ -265,11 +265,16 @@ Deno.test(
       ] as const
     ) {
       const [near, far] = duplexPair();
+      let seen: unknown;
       const accepting = accept(near, {
-        onRequest: () => Promise.reject(error),
+        onRequest: ({ target }, { remoteAddr }) => {
+          seen = [target, remoteAddr?.transport];
+          return Promise.reject(error);
+        },
       });
       await write(far, utf8(REQUEST));
       assertEquals(await rejection(accepting), error);
+      assertEquals(seen, ["/chat?room=1", "memory"]);
       const head = await readHead(far);
       assert(head.startsWith(`HTTP/1.1 ${status} `), head);
       assert(!head.includes("A bug"));

@@ -31,10 +31,10 @@ Deno.test(
     const accepted = server.next();
     await using ws = await connect(`${server.url}path`);
     const theirs = await accepted;
-    assertEquals(ws.remoteAddress?.transport, "tcp");
-    assertEquals(ws.remoteAddress?.hostname, "127.0.0.1");
-    assertEquals(ws.remoteAddress?.port, server.port);
-    assertEquals(theirs.remoteAddress?.hostname, "127.0.0.1");
+    assertEquals(ws.remoteAddr?.transport, "tcp");
+    assertEquals(ws.remoteAddr?.hostname, "127.0.0.1");
+    assertEquals(ws.remoteAddr?.port, server.port);
+    assertEquals(theirs.remoteAddr?.hostname, "127.0.0.1");
     assertEquals(theirs.request?.target, "/path");
   }),
 );

@@ -283,7 +283,7 @@ Deno.test(
     assertEquals(theirs.ws.extensions, "");
     assertEquals(ours.request?.target, "/path?query=%C3%A9");
     assertEquals(ours.request?.headers.get("x-mine"), "yes");
-    assertEquals(ours.remoteAddress?.hostname, "127.0.0.1");
+    assertEquals(ours.remoteAddr?.hostname, "127.0.0.1");
     theirs.ws.close();
     await theirs.closed;
   }),

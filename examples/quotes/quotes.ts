@@ -94,7 +94,7 @@ export class Quotes {
 
   async #serve(ws: WebSocketConnection): Promise<void> {
     const feed = new Feed(ws);
-    const tally = this.#tallies.get(ws.remoteAddress!) ?? newTally();
+    const tally = this.#tallies.get(ws.remoteAddr!) ?? newTally();
     const timer = setInterval(() => feed.tellCost(tally), COST_INTERVAL);
     if (this.#feeds++ === 0) this.market.open();
     feed.tell({ type: "welcome", goods: GOODS });
