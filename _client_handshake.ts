@@ -17,7 +17,7 @@ import {
 const ENCODER = new TextEncoder();
 
 /** Options of {@linkcode buildUpgradeRequest}. */
-export interface UpgradeRequestOptions {
+export interface BuildUpgradeRequestOptions {
   /**
    * The subprotocols to offer, the preferred one first.
    *
@@ -98,7 +98,7 @@ export interface Negotiated {
  */
 export function buildUpgradeRequest(
   url: string | URL,
-  options: UpgradeRequestOptions = {},
+  options: BuildUpgradeRequestOptions = {},
 ): BuiltUpgradeRequest {
   const parsed = parseUrl(url);
   const secure = parsed.protocol === "wss:" || parsed.protocol === "https:";

@@ -19,6 +19,8 @@ import type { CloseInfo } from "./_events.ts";
  * ```
  */
 export class ConnectionClosedError extends Error {
+  /** The name of the class, for logs. */
+  override readonly name = "ConnectionClosedError";
   /** The close code, as in {@linkcode CloseInfo.code}. */
   readonly code: number;
   /** The reason, as in {@linkcode CloseInfo.reason}. */
@@ -38,7 +40,6 @@ export class ConnectionClosedError extends Error {
       })`,
       info.error === undefined ? undefined : { cause: info.error },
     );
-    this.name = "ConnectionClosedError";
     this.code = info.code;
     this.reason = info.reason;
     this.wasClean = info.wasClean;

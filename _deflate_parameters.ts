@@ -58,9 +58,10 @@ export interface DeflateAgreement {
 
 /** A parameter that is wrong, and why. */
 class ParameterError extends Error {
+  override readonly name = "ParameterError";
+
   constructor(message: string) {
     super(`permessage-deflate: ${message}`);
-    this.name = "ParameterError";
   }
 }
 

@@ -20,13 +20,13 @@ import { isAuthority } from "./_http_head.ts";
  *
  * @example Pages of our own, and of one other site
  * ```ts
- * import { originAllowed } from "@sansio/websocket/handshake";
+ * import { isOriginAllowed } from "@sansio/websocket/handshake";
  * import { assert, assertFalse } from "@std/assert";
  *
  * const allowed = ["https://app.example.org"];
- * assert(originAllowed("https://example.com", allowed, "example.com"));
- * assert(originAllowed("https://app.example.org", allowed, "example.com"));
- * assertFalse(originAllowed("https://evil.example", allowed, "example.com"));
+ * assert(isOriginAllowed("https://example.com", allowed, "example.com"));
+ * assert(isOriginAllowed("https://app.example.org", allowed, "example.com"));
+ * assertFalse(isOriginAllowed("https://evil.example", allowed, "example.com"));
  * ```
  *
  * @param origin The value of `Origin`, or `undefined` if there is none.
@@ -41,7 +41,7 @@ import { isAuthority } from "./_http_head.ts";
  * @returns Whether the origin is allowed.
  * @throws {TypeError} If an entry of the list is not an origin.
  */
-export function originAllowed(
+export function isOriginAllowed(
   origin: string | null | undefined,
   allowList: readonly string[],
   host?: string,

@@ -8,7 +8,7 @@
 import {
   acceptUpgrade,
   HandshakeError,
-  originAllowed,
+  isOriginAllowed,
   parseRequestHead,
   readUpgrade,
   rejectUpgrade,
@@ -114,7 +114,7 @@ export interface AcceptOptions
    * With `*`, every page on the web can connect, and its visitors' cookies come
    * along: cross-site WebSocket hijacking. Never use it where a cookie, or the
    * network, tells who somebody is. A server behind a proxy that changes `Host`
-   * has to list its own origin. See `originAllowed` in `./handshake`.
+   * has to list its own origin. See `isOriginAllowed` in `./handshake`.
    *
    * @default {[]}
    */
@@ -319,7 +319,7 @@ function checkOrigin(
   { origin, host }: UpgradeRequest,
   origins: readonly string[],
 ): void {
-  if (origin === undefined || originAllowed(origin, origins, host)) return;
+  if (origin === undefined || isOriginAllowed(origin, origins, host)) return;
   throw new HandshakeError(
     `Pages of this origin may not connect to ${quote(host)}, got ${
       quote(origin)

@@ -7,10 +7,10 @@
 
 import {
   buildUpgradeRequest,
+  type BuildUpgradeRequestOptions,
   type BuiltUpgradeRequest,
   HandshakeError,
   parseResponseHead,
-  type UpgradeRequestOptions,
   verifyUpgradeResponse,
 } from "./handshake.ts";
 import type { Extension, NegotiatedExtension } from "./extension.ts";
@@ -48,7 +48,7 @@ export interface ConnectOptions
   extends
     ConnectionOptions,
     AbortOptions,
-    Pick<UpgradeRequestOptions, "protocols" | "headers" | "origin"> {
+    Pick<BuildUpgradeRequestOptions, "protocols" | "headers" | "origin"> {
   /**
    * The extensions to offer, in order of preference, such as
    * `permessageDeflate()`.

@@ -121,6 +121,14 @@ export type ProtocolErrorKind =
   | "extension"
   | "internal";
 
+/** Options of {@linkcode ProtocolError}. */
+export interface ProtocolErrorOptions extends ErrorOptions {
+  /** The code of the Close frame that answers the fault. */
+  closeCode: number;
+  /** What the fault is. */
+  kind: ProtocolErrorKind;
+}
+
 /**
  * The peer broke the protocol, or went over a limit. The error carries the
  * close code to answer with (RFC 6455 §7.4.1), decided where the fault is seen.
@@ -140,6 +148,8 @@ export type ProtocolErrorKind =
  * ```
  */
 export class ProtocolError extends Error {
+  /** The name of the class, for logs. */
+  override readonly name = "ProtocolError";
   /** The code of the Close frame that answers this fault. */
   readonly closeCode: number;
   /** What the fault is, for programs to branch on. */
@@ -151,12 +161,8 @@ export class ProtocolError extends Error {
    * @param message What was wrong, with the offending value.
    * @param options The close code, the kind and, where there is one, the cause.
    */
-  constructor(
-    message: string,
-    options: ErrorOptions & { closeCode: number; kind: ProtocolErrorKind },
-  ) {
+  constructor(message: string, options: ProtocolErrorOptions) {
     super(message, options);
-    this.name = "ProtocolError";
     this.closeCode = options.closeCode;
     this.kind = options.kind;
   }

@@ -61,9 +61,9 @@ import {
 
 export {
   buildUpgradeRequest,
+  type BuildUpgradeRequestOptions,
   type BuiltUpgradeRequest,
   type Negotiated,
-  type UpgradeRequestOptions,
   verifyUpgradeResponse,
 } from "./_client_handshake.ts";
 export {
@@ -85,7 +85,7 @@ export {
   type ResponseHead,
 } from "./_http_head.ts";
 export { acceptKey, generateKey } from "./_key.ts";
-export { originAllowed } from "./_origin.ts";
+export { isOriginAllowed } from "./_origin.ts";
 export { type UpgradeOffer } from "./_upgrade_fields.ts";
 
 const ENCODER = new TextEncoder();
@@ -121,7 +121,7 @@ export interface UpgradeHead {
 export interface UpgradeRequest extends UpgradeOffer {
   /**
    * `Origin`: the page that opened the connection. Only browsers tell it; see
-   * {@linkcode originAllowed} for what must be done with it.
+   * {@linkcode isOriginAllowed} for what must be done with it.
    */
   readonly origin: string | undefined;
   /** The host, with the port unless it is the default, that was asked for. */
@@ -210,7 +210,7 @@ class ReadUpgradeRequest implements UpgradeRequest {
  *
  * The request may come from {@linkcode parseRequestHead}, or from anywhere else
  * that has a method and `Headers`, such as a WHATWG `Request`. `Origin` is read
- * but not judged: that is for {@linkcode originAllowed}.
+ * but not judged: that is for {@linkcode isOriginAllowed}.
  *
  * @example Usage
  * ```ts

@@ -143,8 +143,8 @@ export interface Delivery {
 
 /** A message as a {@linkcode Backplane} carries it. */
 export interface BackplaneMessage {
-  /** The hub that it was published at. */
-  readonly origin: string;
+  /** The {@linkcode Hub.id} of the hub that it was published at. */
+  readonly publisher: string;
   /** What was published. */
   readonly data: string | Uint8Array;
   /** Whether it is sent as text or as binary. */
@@ -549,7 +549,7 @@ export class Hub implements AsyncDisposable {
     const data = isPrepared ? message.data : message;
     try {
       const carried = this.#backplane.publish(topic, {
-        origin: this.id,
+        publisher: this.id,
         data,
         type: isPrepared
           ? message.type
@@ -569,7 +569,7 @@ export class Hub implements AsyncDisposable {
   }
 
   #receive(topic: string, message: BackplaneMessage): void {
-    if (message.origin === this.id || this.#isClosed) return;
+    if (message.publisher === this.id || this.#isClosed) return;
     this.#deliver(topic, message.data, message);
   }
 

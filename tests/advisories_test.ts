@@ -24,8 +24,8 @@ import {
   acceptUpgrade,
   buildUpgradeRequest,
   HandshakeError,
+  isOriginAllowed,
   isUpgrade,
-  originAllowed,
   parseExtensions,
   parseRequestHead,
   parseResponseHead,
@@ -349,7 +349,7 @@ Deno.test("cross-site WebSocket hijacking (CWE-1385): another page's Origin is r
         "https://evil.net/.example.com",
       ]
     ) {
-      assertFalse(originAllowed(origin, [allowed]), `${origin}, ${allowed}`);
+      assertFalse(isOriginAllowed(origin, [allowed]), `${origin}, ${allowed}`);
     }
   }
 });

@@ -12,13 +12,14 @@ import {
   acceptKey,
   acceptUpgrade,
   buildUpgradeRequest,
+  type BuildUpgradeRequestOptions,
   type ExtensionElement,
   formatExtensions,
   generateKey,
   HandshakeError,
   type HandshakeErrorKind,
+  isOriginAllowed,
   isUpgrade,
-  originAllowed,
   parseExtensions,
   type ParseHeadOptions,
   parseRequestHead,
@@ -29,7 +30,6 @@ import {
   selectProtocol,
   type UpgradeOffer,
   type UpgradeRequest,
-  type UpgradeRequestOptions,
   verifyUpgradeResponse,
 } from "../handshake.ts";
 import { concat, hex, utf8 } from "./_bytes.ts";
@@ -1283,7 +1283,10 @@ property(
 
 // The client: the request
 
-function build(url: string | URL, options?: UpgradeRequestOptions): string {
+function build(
+  url: string | URL,
+  options?: BuildUpgradeRequestOptions,
+): string {
   return text(buildUpgradeRequest(url, options).bytes);
 }
 
@@ -1405,7 +1408,7 @@ Deno.test("buildUpgradeRequest: user and password become Authorization", () => {
 });
 
 Deno.test("buildUpgradeRequest: offers and headers that are refused", () => {
-  const syntax: UpgradeRequestOptions[] = [
+  const syntax: BuildUpgradeRequestOptions[] = [
     { protocols: "" },
     { protocols: [""] },
     { protocols: "a, b" },
@@ -1417,7 +1420,7 @@ Deno.test("buildUpgradeRequest: offers and headers that are refused", () => {
   for (const options of syntax) {
     assertThrows(() => build("ws://a", options), SyntaxError);
   }
-  const type: UpgradeRequestOptions[] = [
+  const type: BuildUpgradeRequestOptions[] = [
     { extensions: "a;" },
     { extensions: [{ name: "a b", parameters: [] }] },
     { origin: "a\r\nb" },
@@ -1559,7 +1562,7 @@ Deno.test("verifyUpgradeResponse: other answers come with status and headers", (
 
 // Origins
 
-Deno.test("originAllowed: who may open a WebSocket", () => {
+Deno.test("isOriginAllowed: who may open a WebSocket", () => {
   const list = [
     "https://a.example",
     "https://b.example:8443",
@@ -1609,15 +1612,15 @@ Deno.test("originAllowed: who may open a WebSocket", () => {
     ["__proto__", false],
   ];
   for (const [origin, allowed] of cases) {
-    assertEquals(originAllowed(origin, list), allowed, `${origin}`);
+    assertEquals(isOriginAllowed(origin, list), allowed, `${origin}`);
   }
-  assertFalse(originAllowed("https://a.example", []));
-  assert(originAllowed("null", ["null"]));
-  assert(originAllowed("https://anywhere", ["*"]));
-  assert(originAllowed("null", ["*"]));
+  assertFalse(isOriginAllowed("https://a.example", []));
+  assert(isOriginAllowed("null", ["null"]));
+  assert(isOriginAllowed("https://anywhere", ["*"]));
+  assert(isOriginAllowed("null", ["*"]));
 });
 
-Deno.test("originAllowed: the same host and port", () => {
+Deno.test("isOriginAllowed: the same host and port", () => {
   const cases: [origin: string, host: string, allowed: boolean][] = [
     ["https://a.example", "a.example", true],
     ["http://a.example", "a.example", true],
@@ -1640,20 +1643,29 @@ Deno.test("originAllowed: the same host and port", () => {
     ["https://a.example", "u@a.example", false],
   ];
   for (const [origin, host, allowed] of cases) {
-    assertEquals(originAllowed(origin, [], host), allowed, `${origin} ${host}`);
+    assertEquals(
+      isOriginAllowed(origin, [], host),
+      allowed,
+      `${origin} ${host}`,
+    );
   }
   assert(
-    originAllowed("https://b.example", ["https://b.example"], "a.example"),
+    isOriginAllowed("https://b.example", ["https://b.example"], "a.example"),
   );
 });
 
-Deno.test("originAllowed: a list that is none is the programmer's error", () => {
+Deno.test("isOriginAllowed: a list that is none is the programmer's error", () => {
   for (
     const entry of [
       ...["example.com", "https://a/", "https://a/b", "https://*", "", "*.a"],
       ...["https://a.*", "https://", "https://a, https://b", "https://u@a"],
     ]
   ) {
-    assertThrows(() => originAllowed(undefined, [entry]), TypeError, "", entry);
+    assertThrows(
+      () => isOriginAllowed(undefined, [entry]),
+      TypeError,
+      "",
+      entry,
+    );
   }
 });

@@ -535,7 +535,7 @@ Deno.test("a message crosses the backplane with all that it was published with",
   hub.publish("tea", "1", options);
   hub.publish("tea", new PreparedMessage("2", { compress: true }));
   assertEquals(backplane.published[0], {
-    origin: hub.id,
+    publisher: hub.id,
     data: "1",
     ...options,
   });
@@ -600,7 +600,7 @@ Deno.test("a closed hub has closed its backplane, and does nothing more", async 
   await hub.close();
   assertEquals(backplane.log, ["subscribe tea", "unsubscribe tea", "close"]);
   assertEquals([hub.size, tab.closedWith], [0, undefined]);
-  backplane.receivers.get("tea")!({ origin: "x", data: "2", type: "text" });
+  backplane.receivers.get("tea")!({ publisher: "x", data: "2", type: "text" });
   assertThrows(() => hub.publish("tea", "3"), DOMException, "closed");
   assertThrows(() => hub.subscribe("tea", tab), DOMException, "closed");
 });
@@ -626,7 +626,7 @@ Deno.test("a policy of another process that is unknown here is replaced by the h
   const tab = new Tab().stick();
   hub.subscribe("tea", tab);
   backplane.receivers.get("tea")!({
-    origin: "x",
+    publisher: "x",
     data: "1",
     type: "text",
     slowPolicy: "wait" as SlowPolicy,

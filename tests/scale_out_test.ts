@@ -109,10 +109,10 @@ redisTest("what no hub has published is passed over", async (redis) => {
   const { createClient } = await import("redis");
   const client = createClient({ url: redis.url });
   await client.connect();
-  for (const junk of ["", "{", "[]", "null", '{"origin":1,"data":"x"}']) {
+  for (const junk of ["", "{", "[]", "null", '{"publisher":1,"data":"x"}']) {
     await client.publish("hub:tea", junk);
   }
-  const fine = { origin: "x", data: "fine", type: "text" };
+  const fine = { publisher: "x", data: "fine", type: "text" };
   await client.publish("hub:tea", JSON.stringify(fine));
   await here.until(({ received }) => received.length > 0);
   assertEquals(here.received, ["fine"]);

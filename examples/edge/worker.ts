@@ -23,8 +23,8 @@ import {
 import { permessageDeflate } from "../../deflate.ts";
 import {
   HandshakeError,
+  isOriginAllowed,
   isUpgrade,
-  originAllowed,
   readUpgrade,
   selectProtocol,
   type UpgradeRequest,
@@ -87,7 +87,7 @@ async function ask(request: Request, env: Environment): Promise<Response> {
 /** Refuses whoever may have no WebSocket, as the library's own server does. */
 function judge(request: Request): UpgradeRequest {
   const upgrade = readUpgrade(request);
-  if (originAllowed(upgrade.origin, [], upgrade.host)) return upgrade;
+  if (isOriginAllowed(upgrade.origin, [], upgrade.host)) return upgrade;
   throw new HandshakeError("Pages of this origin may not connect", {
     status: 403,
     kind: "origin",

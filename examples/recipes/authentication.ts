@@ -11,7 +11,7 @@
  * @module
  */
 
-import { CloseCode, HandshakeError, originAllowed } from "../../mod.ts";
+import { CloseCode, HandshakeError, isOriginAllowed } from "../../mod.ts";
 import {
   exitWith,
   HOST_FLAG,
@@ -179,7 +179,7 @@ if (import.meta.main) {
     },
   });
   try {
-    originAllowed("null", flags.origin); // throws what is wrong with one of them
+    isOriginAllowed("null", flags.origin); // throws what is wrong with one of them
   } catch (error) {
     exitWith(error);
   }

@@ -234,7 +234,7 @@ function decode(text: string): BackplaneMessage | undefined {
   try {
     const { bytes, ...rest } = JSON.parse(text);
     const data = bytes === undefined ? rest.data : Uint8Array.fromBase64(bytes);
-    const isMessage = typeof rest.origin === "string" &&
+    const isMessage = typeof rest.publisher === "string" &&
       (typeof data === "string" || data instanceof Uint8Array);
     return isMessage ? { ...rest, data } : undefined;
   } catch {

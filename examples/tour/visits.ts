@@ -14,7 +14,7 @@ import {
   type CloseInfo,
   ConnectionClosedError,
   HandshakeError,
-  originAllowed,
+  isOriginAllowed,
   type UpgradeRequest,
   type WebSocketConnection,
 } from "../../mod.ts";
@@ -38,7 +38,7 @@ const PUSH_STEP = 2;
  */
 export function checkOrigin({ origin, host, target }: UpgradeRequest): void {
   if (origin === undefined || !PATH.test(target)) return;
-  if (originAllowed(origin, [], host)) return;
+  if (isOriginAllowed(origin, [], host)) return;
   throw new HandshakeError("This path is for the tour's own page", {
     status: 403,
     kind: "origin",
