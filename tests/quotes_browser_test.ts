@@ -1,10 +1,32 @@
 /** The quotes in a real browser. */
 import { assert, assertEquals } from "@std/assert";
+import { readPage } from "../examples/_page.ts";
 import { browserTest, Program, type TestPage } from "./_browser.ts";
+import { TestServer } from "./_server.ts";
 
 /** The symbols on the board, in order. */
 async function symbols({ page }: TestPage): Promise<string[]> {
   return await page.locator(".quote h3").allInnerTexts();
+}
+
+async function pricesOf({ page }: TestPage): Promise<string> {
+  return (await page.locator(".quote .price").allInnerTexts()).join();
+}
+
+async function waitForOtherPrices(
+  { page }: TestPage,
+  prices: string,
+): Promise<void> {
+  await page.waitForFunction(
+    (prices: string) => {
+      // @ts-ignore this runs in the page
+      const all = Array.from(document.querySelectorAll(".quote .price"));
+      return all.map((it) => (it as { innerText: string }).innerText)
+        .join() !== prices;
+    },
+    prices,
+    { polling: 100 },
+  );
 }
 
 browserTest("quotes in a browser", async (browser, t) => {
@@ -57,6 +79,8 @@ browserTest("quotes in a browser", async (browser, t) => {
     await page.waitForText(".quote h3", "IRON");
     await it.getByLabel("100 ms").check();
     await page.waitForText(".quote .missed", /^\d+ skipped$/);
+    // It is told what is on the way to it, though that is as much as may be.
+    await page.waitForText("#unread", /^1[5-8]$/);
     await it.getByLabel("skip what is out of date").uncheck();
     // More wait than would be sent ahead.
     await page.waitForText("#unread", /^([4-9]\d|\d{3,})$/);
@@ -65,6 +89,21 @@ browserTest("quotes in a browser", async (browser, t) => {
     await page.waitForText("#unread", /^\d$/);
     const skipped = await it.locator(".missed").allInnerTexts();
     assert(skipped.some((text) => /^\d/.test(text)));
+    page.assertNoComplaints();
+  });
+
+  await t.step("a page that is hidden goes on", async () => {
+    const page = await browser.open(program.url);
+    await page.waitForText(".quote .price", /\d/);
+    // As in a tab that is left while a frame is awaited.
+    await page.page.evaluate("requestAnimationFrame = () => 1");
+    const before = await pricesOf(page);
+    await page.page.evaluate(
+      `Object.defineProperty(document, "hidden", { get: () => true });
+      document.dispatchEvent(new Event("visibilitychange"));`,
+    );
+    await waitForOtherPrices(page, before);
+    await waitForOtherPrices(page, await pricesOf(page));
     page.assertNoComplaints();
   });
 
@@ -81,13 +120,35 @@ browserTest("quotes in a browser", async (browser, t) => {
 });
 
 browserTest("a page comes back to its quotes", async (browser) => {
-  const program = await Program.start("quotes");
+  await using program = await Program.start("quotes");
   const page = await browser.open(program.url);
   await page.waitForText("#lamp", /^open/);
+  await page.waitForText(".quote .price", /\d/);
   const { port } = new URL(program.url);
   await program.stop();
   await page.waitForText("#lamp", /^(closed|connecting)/);
+  const before = await pricesOf(page);
   await using _again = await Program.start("quotes", "--port", port);
   await page.waitForText("#lamp", /^open/);
+  // Another server's prices are others.
+  await waitForOtherPrices(page, before);
   await page.waitForText("#wire", /kB/);
+});
+
+browserTest("a page does not come back after a refusal", async (browser) => {
+  let connections = 0;
+  await using server = new TestServer({
+    handler: await readPage(
+      new URL("../examples/quotes/index.html", import.meta.url),
+    ),
+    onConnection: (ws) => {
+      connections++;
+      return ws.close(1008, "Not you");
+    },
+  });
+  const page = await browser.open(`http://127.0.0.1:${server.port}/`);
+  await page.waitForText("#lamp", "closed, 1008 Not you");
+  // By then it would have tried again: no attempt waits longer than half a second.
+  await page.page.waitForTimeout(600);
+  assertEquals(connections, 1);
 });
