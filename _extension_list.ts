@@ -1,12 +1,7 @@
+import type { ExtensionParameters } from "./extension.ts";
 import { HandshakeError } from "./_handshake_error.ts";
 import { isToken, isTokenCode } from "./_http_grammar.ts";
 import { quote } from "./_quote.ts";
-
-/** One parameter of an extension: its name, and its value if it has one. */
-export type ExtensionParameter = readonly [
-  name: string,
-  value: string | undefined,
-];
 
 /**
  * An extension as it stands in `Sec-WebSocket-Extensions` (RFC 6455 §9.1): an
@@ -19,7 +14,7 @@ export interface ExtensionElement {
    * The parameters in the order of the header, repeated ones included: whether
    * those make sense is for the extension to say.
    */
-  readonly parameters: readonly ExtensionParameter[];
+  readonly parameters: ExtensionParameters;
 }
 
 const HTAB = 0x09;
@@ -63,7 +58,7 @@ export function parseExtensions(header: string): ExtensionElement[] {
     }
     let end = tokenEnd(header, i);
     const name = header.slice(i, end);
-    const parameters: ExtensionParameter[] = [];
+    const parameters: [name: string, value: string | undefined][] = [];
     i = skipSpace(header, end);
     while (header.charCodeAt(i) === SEMICOLON) {
       i = skipSpace(header, i + 1);

@@ -61,10 +61,6 @@ interface Consumer {
 // `for await` with an `await` in its body needs three for each message.
 const PATIENCE = 8;
 
-// How much may be inflated for one connection, in bytes, before it is the others'
-// turn. It takes some 10 ms; a bomb of 16 MiB would stop everybody for 200.
-const MAX_TRANSFORMED_AT_ONCE = 1024 * 1024;
-
 // What arrives after the end is read to here, by all connections.
 let waste: Uint8Array<ArrayBuffer> | undefined;
 
@@ -137,7 +133,6 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#protocol = protocol;
     this.#limits = limits;
     this.#owner = owner;
-    protocol.maxTransformedAtOnce = MAX_TRANSFORMED_AT_ONCE;
   }
 
   /** Begins. What the protocol has been given before comes first. */

@@ -9,6 +9,7 @@
 
 import { CloseCode, ProtocolError, type Role } from "./frame.ts";
 import type { NegotiatedExtension } from "./extension.ts";
+import type { ExtensionElement } from "./handshake.ts";
 import { type MessageOptions, PreparedMessage } from "./prepared.ts";
 import {
   type CloseInfo,
@@ -29,7 +30,6 @@ export type {
   RemoteAddress,
   StreamDuplex,
 } from "./_duplex.ts";
-export type { CloseInfo } from "./protocol.ts";
 
 /** Limits and times of a connection, the same for servers and clients. */
 export interface ConnectionOptions
@@ -172,6 +172,10 @@ const encoder = new TextEncoder();
 
 const AS_GIVEN: SendOptions = {};
 
+// How much may be inflated for one connection, in bytes, before it is the others'
+// turn. It takes some 10 ms; a bomb of 16 MiB would stop everybody for 200.
+const MAX_TRANSFORMED_AT_ONCE = 1024 * 1024;
+
 // In the place of a message in parts whose beginning is awaited.
 const AWAITED = {} as IncomingStream;
 
@@ -194,8 +198,8 @@ export class WebSocketConnection
   readonly role: Role;
   /** The subprotocol that was agreed on, if any. */
   readonly protocol: string | undefined;
-  /** The extension that was agreed on, if any. */
-  readonly extension: NegotiatedExtension | undefined;
+  /** The extension that was agreed on, with its parameters, if any. */
+  readonly extension: ExtensionElement | undefined;
   /** The request that opened the connection, where it is known. */
   readonly request: ConnectionRequest | undefined;
   /** Who the peer is, where the transport says so. */
@@ -235,7 +239,11 @@ export class WebSocketConnection
       "maxBufferedAmount",
       32 * 1024 * 1024,
     );
-    this.#protocol = new WebSocketProtocol({ ...options, inPlace: true });
+    this.#protocol = new WebSocketProtocol({
+      ...options,
+      inPlace: true,
+      maxTransformedAtOnce: MAX_TRANSFORMED_AT_ONCE,
+    });
     // One object for all who have to do with time and room.
     const limits = {
       maxReadAhead: limit(options, "maxReadAhead", 64 * 1024),

@@ -64,12 +64,6 @@ import type {
 import { Inflater } from "./_inflater.ts";
 import { Leases } from "./_leases.ts";
 
-export type {
-  Extension,
-  ExtensionParameters,
-  NegotiatedExtension,
-} from "./extension.ts";
-
 /**
  * Options of {@linkcode permessageDeflate}. Those that begin with `server` or
  * `client` are named after the parameters in RFC 7692 §7.1, and mean the same

@@ -68,7 +68,6 @@ export {
 } from "./_client_handshake.ts";
 export {
   type ExtensionElement,
-  type ExtensionParameter,
   formatExtensions,
   parseExtensions,
 } from "./_extension_list.ts";

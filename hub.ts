@@ -292,6 +292,7 @@ interface Topic {
 const READY: Promise<void> = Promise.resolve();
 const TOO_SLOW = "Too slow to take what it subscribed to";
 const NO_OPTIONS: PublishOptions = {};
+const NO_TOPICS: ReadonlySet<string> = new Set();
 
 /**
  * Topics, their subscribers, and publishing to them.
@@ -362,9 +363,14 @@ export class Hub implements AsyncDisposable {
     return this.#members.size;
   }
 
-  /** The topics that have subscribers. */
-  get topics(): IterableIterator<string> {
-    return this.#topics.keys();
+  /**
+   * The topics that have subscribers, or those of one subscriber.
+   *
+   * @param subscriber Who; left out, anybody.
+   */
+  topics(subscriber?: Subscriber): IterableIterator<string> {
+    if (subscriber === undefined) return this.#topics.keys();
+    return (this.#members.get(subscriber)?.topics ?? NO_TOPICS).keys();
   }
 
   /**
@@ -372,7 +378,7 @@ export class Hub implements AsyncDisposable {
    *
    * @param topic Which one.
    */
-  count(topic: string): number {
+  subscriberCount(topic: string): number {
     return this.#topics.get(topic)?.members.size ?? 0;
   }
 
@@ -395,15 +401,6 @@ export class Hub implements AsyncDisposable {
     for (const member of this.#topics.get(topic)?.members ?? []) {
       yield member.subscriber;
     }
-  }
-
-  /**
-   * The topics that somebody subscribes to.
-   *
-   * @param subscriber Who.
-   */
-  topicsOf(subscriber: Subscriber): ReadonlySet<string> {
-    return new Set(this.#members.get(subscriber)?.topics);
   }
 
   /**

@@ -71,7 +71,6 @@ export type {
   ProtocolState,
   TextMessage,
 } from "./_events.ts";
-export type { NegotiatedExtension } from "./extension.ts";
 
 /** Options of {@linkcode WebSocketProtocol}; the limits guard against the peer. */
 export interface ProtocolOptions {
@@ -92,6 +91,16 @@ export interface ProtocolOptions {
    * @default {131072}
    */
   maxFragments?: number | undefined;
+  /**
+   * How much may come out of the extension, in bytes, before
+   * {@linkcode WebSocketProtocol.nextEvent} returns `undefined` with
+   * {@linkcode WebSocketProtocol.isPaused} set: 16 KiB can become 16 MiB, and who
+   * serves many peers has others to look after. Each part that goes in counts for
+   * 512 besides.
+   *
+   * @default {Infinity}
+   */
+  maxTransformedAtOnce?: number | undefined;
   /**
    * How text messages are delivered: as strings, or as bytes that are checked
    * to be UTF-8, for who passes them on.
@@ -192,15 +201,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * {@linkcode reuse} as soon as it is done with it.
    */
   reusesMemory = false;
-  /**
-   * How much may come out of the extension, in bytes, before
-   * {@linkcode nextEvent} returns `undefined` with {@linkcode isPaused} set: 16
-   * KiB can become 16 MiB, and who serves many peers has others to look after.
-   * Each part that goes in counts for 512 besides.
-   */
-  maxTransformedAtOnce: number = Infinity;
 
   readonly #limits: IncomingMessageLimits;
+  readonly #maxTransformedAtOnce: number;
   readonly #textAs: "string" | "bytes";
   readonly #inPlace: boolean;
   // MASK as it has to stand in the second byte of what is received (§5.1).
@@ -249,7 +252,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    */
   constructor(options: ProtocolOptions) {
     const { role, extension, maxMessageSize = 16 * 1024 * 1024 } = options;
-    const { maxFragments = 131072 } = options;
+    const { maxFragments = 131072, maxTransformedAtOnce = Infinity } = options;
     if (!(maxMessageSize >= 0)) {
       throw new RangeError(
         `maxMessageSize must be 0 or more (${maxMessageSize})`,
@@ -258,9 +261,15 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     if (!(maxFragments >= 1)) {
       throw new RangeError(`maxFragments must be 1 or more (${maxFragments})`);
     }
+    if (!(maxTransformedAtOnce >= 1)) {
+      throw new RangeError(
+        `maxTransformedAtOnce must be 1 or more (${maxTransformedAtOnce})`,
+      );
+    }
     this.role = role;
     this.extension = extension;
     this.#limits = { maxMessageSize, maxFragments };
+    this.#maxTransformedAtOnce = maxTransformedAtOnce;
     this.#textAs = options.textAs ?? "string";
     this.#inPlace = options.inPlace ?? false;
     this.#maskBit = role === "server" ? 0x80 : 0;
@@ -355,12 +364,12 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Whether {@linkcode maxTransformedAtOnce} is reached. There may be events in
-   * what has been received; {@linkcode resume}, before the next bytes are given
-   * to {@linkcode receive}, goes on to find them.
+   * Whether {@linkcode ProtocolOptions.maxTransformedAtOnce} is reached. There may
+   * be events in what has been received; {@linkcode resume}, before the next bytes
+   * are given to {@linkcode receive}, goes on to find them.
    */
   get isPaused(): boolean {
-    return this.#transformed >= this.maxTransformedAtOnce;
+    return this.#transformed >= this.#maxTransformedAtOnce;
   }
 
   /** Goes on after a pause. */
@@ -818,7 +827,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     const { isTransformed } = message;
     // What it inflates to waits for delivery, and takes time: a little at once.
     const isInSteps = message.isInChunks ||
-      this.maxTransformedAtOnce < Infinity;
+      this.#maxTransformedAtOnce < Infinity;
     if (isTransformed && isInSteps) {
       length = Math.min(length, MAX_TRANSFORMED_AT_ONCE);
     }

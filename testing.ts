@@ -30,8 +30,6 @@
 import type { ByteDuplex } from "./connection.ts";
 import { memoryDuplexPair } from "./_memory_duplex.ts";
 
-export type { ByteDuplex, RemoteAddress } from "./connection.ts";
-
 /** Options of {@linkcode duplexPair}. */
 export interface DuplexPairOptions {
   /**

@@ -4,12 +4,12 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import {
-  type CloseInfo,
   type Message,
   WebSocketConnection,
   type WebSocketConnectionOptions,
 } from "../connection.ts";
 import { decodeFrame, type FrameInit, type Role } from "../frame.ts";
+import type { CloseInfo } from "../protocol.ts";
 import type { ByteDuplex } from "../connection.ts";
 import { concat } from "./_bytes.ts";
 import {

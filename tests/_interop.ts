@@ -1,6 +1,7 @@
 /** What the tests with other people's WebSockets have in common. */
 import { accept, type AcceptOptions } from "../accept.ts";
-import type { CloseInfo, Message, WebSocketConnection } from "../connection.ts";
+import type { Message, WebSocketConnection } from "../connection.ts";
+import type { CloseInfo } from "../protocol.ts";
 
 /** Lengths at which a header, a buffer or a way to write changes. */
 export const LENGTHS: number[] = [

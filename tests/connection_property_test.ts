@@ -1,11 +1,11 @@
 /** Two connections that do anything at any time: nothing is lost, or hangs. */
 import { assert, assertEquals } from "@std/assert";
 import {
-  type CloseInfo,
   ConnectionClosedError,
   type Message,
   WebSocketConnection,
 } from "../connection.ts";
+import type { CloseInfo } from "../protocol.ts";
 import { concat, utf8 } from "./_bytes.ts";
 import { bounded, quiet, withoutUnhandled } from "./_connection.ts";
 import { duplexPair } from "./_duplex_pair.ts";

@@ -5,13 +5,15 @@ import process from "node:process";
 import { constants, deflateRawSync, inflateRawSync } from "node:zlib";
 import { PerMessageDeflate } from "ws";
 import {
-  type Extension,
-  type NegotiatedExtension,
   permessageDeflate,
   type PermessageDeflateOptions,
 } from "../deflate.ts";
 import { NodeDeflater } from "../_deflater.ts";
-import type { ExtensionParameters } from "../extension.ts";
+import type {
+  Extension,
+  ExtensionParameters,
+  NegotiatedExtension,
+} from "../extension.ts";
 import { loadNodeZlib } from "../_platform.ts";
 import { concat, hex } from "./_bytes.ts";
 import { noise, PAYLOADS } from "./_deflate.ts";

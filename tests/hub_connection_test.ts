@@ -69,7 +69,7 @@ Deno.test("all who subscribe receive, compressed or not, until they leave", asyn
   await within(plain.close());
   await within(closed);
   await Promise.resolve();
-  assertEquals(stage.hub.count("news"), 1);
+  assertEquals(stage.hub.subscriberCount("news"), 1);
   stage.hub.publish("news", "still here");
   assertEquals(await within(deflating.receive()), "still here");
 });
@@ -116,7 +116,7 @@ Deno.test("a stuck tab can be closed with 1013, and is forgotten at once", async
   const swift = await stage.join();
   const stuck = stage.at(0);
   await fillUp(stage, swift);
-  assertEquals([stage.hub.count("news"), stuck.isOpen], [1, false]);
+  assertEquals([stage.hub.subscriberCount("news"), stuck.isOpen], [1, false]);
   // It never reads its Close frame.
   await within(stuck.closed);
 });

@@ -501,9 +501,9 @@ Deno.test("maxTransformedAtOnce: what comes out pauses, and goes on as if it had
     const protocol = new WebSocketProtocol({
       role: "server",
       extension: repeating(512),
+      maxTransformedAtOnce: 100_000,
     });
     protocol.chunks = inChunks;
-    protocol.maxTransformedAtOnce = 100_000;
     protocol.receive(bytes);
     const events = [];
     let pauses = 0;

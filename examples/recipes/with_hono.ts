@@ -26,7 +26,7 @@ export function rooms(): ServeOptions {
   });
   app.post("/rooms/:room{\\w+}", async (context) => {
     const room = `/rooms/${context.req.param("room")}`;
-    const reached = hub.count(room);
+    const reached = hub.subscriberCount(room);
     await hub.publish(room, await context.req.text());
     return context.json({ reached });
   });
