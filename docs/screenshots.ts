@@ -3,7 +3,7 @@
  * with `deno task screenshots tour upload`.
  */
 import type { Page } from "playwright-core";
-import { chromiumPath, Program, TestBrowser } from "../tests/_browser.ts";
+import { chromiumPath, PageServer, TestBrowser } from "../tests/_browser.ts";
 
 const PHONE = { width: 390, height: 844 };
 
@@ -87,7 +87,7 @@ for (const name of names) {
     { suffix: "-dark", colorScheme: "dark", viewport: desktop },
     { suffix: "-phone", colorScheme: "light", viewport: PHONE, isMobile: true },
   ] as const;
-  await using program = await Program.start(task);
+  await using program = await PageServer.start(task);
   for (const { suffix, ...options } of pictures) {
     const { page } = await browser.open(program.url, {
       ...options,

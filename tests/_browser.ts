@@ -6,8 +6,8 @@ import type {
   Page,
 } from "playwright-core";
 import { assertEquals } from "@std/assert";
-
-const root = new URL("../", import.meta.url);
+import type { Program } from "./_program.ts";
+import { startServer } from "./_task.ts";
 
 // Nothing but what a test asks for goes over the network.
 const FLAGS = [
@@ -162,39 +162,22 @@ export class TestPage {
   }
 }
 
-/** A server of `examples/`, run as the task of that name runs it. */
-export class Program implements AsyncDisposable {
+/** A server of `examples/` that has a page, run as the task of that name. */
+export class PageServer implements AsyncDisposable {
   /** What it listens at, as it says so itself. */
   readonly url: string;
-  readonly #process: Deno.ChildProcess;
-  readonly #complaints: Promise<string>;
+  readonly #program: Program;
   #ended: Promise<{ code: number; complaints: string }> | undefined;
 
-  private constructor(
-    url: string,
-    process: Deno.ChildProcess,
-    complaints: Promise<string>,
-  ) {
+  private constructor(url: string, program: Program) {
     this.url = url;
-    this.#process = process;
-    this.#complaints = complaints;
+    this.#program = program;
   }
 
   /** Starts it at a free port, and waits until it listens. */
-  static async start(task: string, ...args: string[]): Promise<Program> {
-    const process = new Deno.Command(Deno.execPath(), {
-      args: [...await argumentsOf(task), "--port", "0", ...args],
-      cwd: root,
-      env: { NO_COLOR: "1" },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const complaints = new Response(process.stderr).text();
-    const url = await readAddress(process.stdout);
-    if (url !== undefined) return new Program(url, process, complaints);
-    const { code } = await process.status;
-    throw new Error(`${task} ended with ${code}: ${await complaints}`);
+  static async start(task: string, ...args: string[]): Promise<PageServer> {
+    const { url, program } = await startServer(task, ...args);
+    return new PageServer(url, program);
   }
 
   /** Ends it as Ctrl-C does; what it has complained of, and its exit code. */
@@ -203,45 +186,13 @@ export class Program implements AsyncDisposable {
   }
 
   async #end(): Promise<{ code: number; complaints: string }> {
-    const kill = (signal: Deno.Signal): void => {
-      try {
-        this.#process.kill(signal);
-      } catch {
-        // It has ended already; its exit code says how.
-      }
-    };
-    kill("SIGINT");
-    const timer = setTimeout(() => kill("SIGKILL"), PATIENCE);
-    const { code } = await this.#process.status;
-    clearTimeout(timer);
-    return { code, complaints: await this.#complaints };
+    await using program = this.#program; // killed, if it does not end
+    program.kill("SIGINT");
+    const { code, stderr } = await program.ended();
+    return { code, complaints: stderr };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     assertEquals(await this.stop(), { code: 0, complaints: "" });
   }
-}
-
-/** What a task gives to Deno, so that its permissions are tested too. */
-async function argumentsOf(task: string): Promise<string[]> {
-  const config = Deno.env.get("DENO_TASK_CONFIG") || "deno.json";
-  const { tasks } = JSON.parse(
-    await Deno.readTextFile(new URL("deno.json", root)),
-  );
-  const [, args = ""] = /&& deno (run .*)$/.exec(tasks[task].command) ?? [];
-  return args.replace("$DENO_TASK_CONFIG", config).split(" ");
-}
-
-/** Reads what a server prints, up to where it says what it listens at. */
-async function readAddress(
-  output: ReadableStream<Uint8Array>,
-): Promise<string | undefined> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const part of output) {
-    text += decoder.decode(part, { stream: true });
-    const [, url] = /^Listening on (\S+)$/m.exec(text) ?? [];
-    if (url !== undefined) return url;
-  }
-  return undefined;
 }

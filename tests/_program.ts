@@ -78,8 +78,13 @@ export class Program implements AsyncDisposable {
     await this.#input?.close().catch(() => {}); // it has ended
   }
 
+  /** Sends a signal, unless it has ended. */
   kill(signal: Deno.Signal): void {
-    this.#process.kill(signal);
+    try {
+      this.#process.kill(signal);
+    } catch {
+      // It has; its exit code says how.
+    }
   }
 
   /** Waits until it has ended. */
@@ -95,11 +100,7 @@ export class Program implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#process.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
+    this.kill("SIGKILL");
     await this.ended();
   }
 }

@@ -24,6 +24,11 @@ export async function startServer(
   ...args: string[]
 ): Promise<{ program: Program; url: string; port: number }> {
   const program = await startTask(task, "--port", "0", ...args);
-  const [, url = ""] = await program.expect(/^Listening on (\S+)$/m);
-  return { program, url, port: Number(new URL(url).port) };
+  try {
+    const [, url = ""] = await program.expect(/^Listening on (\S+)$/m);
+    return { program, url, port: Number(new URL(url).port) };
+  } catch (error) {
+    await program[Symbol.asyncDispose]();
+    throw error;
+  }
 }

@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { acceptKey } from "../handshake.ts";
-import { browserTest, Program, type TestPage } from "./_browser.ts";
+import { browserTest, PageServer, type TestPage } from "./_browser.ts";
 
 const SIZES = [0, 125, 126, 65535, 65536, 1_000_000];
 const TEXTS = ["", "Hello", "你好，世界", "👋🏽🌍 𝄞", "\u0000\ufeff\u2028"];
@@ -21,7 +21,7 @@ function row({ page }: TestPage, from: "client" | "server", content: string) {
 }
 
 browserTest("the tour in a browser", async (browser, t) => {
-  await using demo = await Program.start("demo");
+  await using demo = await PageServer.start("demo");
 
   await t.step(
     "messages of a browser come back unchanged, on any path",
@@ -358,7 +358,7 @@ browserTest("the tour in a browser", async (browser, t) => {
 browserTest(
   "Ctrl-C says goodbye to the page, and the program ends well",
   async (browser) => {
-    await using demo = await Program.start("demo");
+    await using demo = await PageServer.start("demo");
     const page = await browser.open(demo.url);
     await page.waitForText("#lamp", "open");
     assertEquals(await demo.stop(), { code: 0, complaints: "" });

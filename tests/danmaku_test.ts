@@ -4,7 +4,7 @@ import { HandshakeError, Hub, InProcessBackplane } from "../mod.ts";
 import { clean, readDraft, readRoomName } from "../examples/danmaku/comment.ts";
 import { Danmaku, type DanmakuOptions } from "../examples/danmaku/danmaku.ts";
 import { RateLimit, Throttle } from "../examples/danmaku/pace.ts";
-import { browserTest, Program, type TestPage } from "./_browser.ts";
+import { browserTest, PageServer, type TestPage } from "./_browser.ts";
 import { Viewer } from "./_danmaku.ts";
 import { request, TestServer, within } from "./_server.ts";
 
@@ -224,7 +224,7 @@ Deno.test("processes share comments, viewers, and what was said before", async (
 });
 
 Deno.test("the task serves the page and the rooms, with the permissions it has", async () => {
-  await using program = await Program.start("danmaku");
+  await using program = await PageServer.start("danmaku");
   const response = await within(fetch(program.url));
   assert((await response.text()).includes("弹幕"));
   await using anna = await Viewer.enter(program.url.replace("http", "ws"));

@@ -1,6 +1,6 @@
 /** The three ways to learn how far a job is, in a real browser. */
 import { assert, assertEquals } from "@std/assert";
-import { browserTest, Program, type TestPage } from "./_browser.ts";
+import { browserTest, PageServer, type TestPage } from "./_browser.ts";
 
 async function numberIn({ page }: TestPage, id: string): Promise<number> {
   return Number((await page.locator(`#${id}`).innerText()).replace(",", ""));
@@ -16,7 +16,7 @@ async function marksIn({ page }: TestPage, name: string): Promise<number[][]> {
 }
 
 browserTest("progress in a browser", async (browser, t) => {
-  await using program = await Program.start("progress");
+  await using program = await PageServer.start("progress");
 
   const runJob = async (page: TestPage) => {
     await page.page.locator("#seconds").evaluate((select: unknown) => {

@@ -1,7 +1,7 @@
 /** The quotes in a real browser. */
 import { assert, assertEquals } from "@std/assert";
 import { readPage } from "../examples/_page.ts";
-import { browserTest, Program, type TestPage } from "./_browser.ts";
+import { browserTest, PageServer, type TestPage } from "./_browser.ts";
 import { TestServer } from "./_server.ts";
 
 /** The symbols on the board, in order. */
@@ -30,7 +30,7 @@ async function waitForOtherPrices(
 }
 
 browserTest("quotes in a browser", async (browser, t) => {
-  await using program = await Program.start("quotes");
+  await using program = await PageServer.start("quotes");
 
   await t.step("prices move, compressed", async () => {
     const page = await browser.open(program.url);
@@ -120,7 +120,7 @@ browserTest("quotes in a browser", async (browser, t) => {
 });
 
 browserTest("a page comes back to its quotes", async (browser) => {
-  await using program = await Program.start("quotes");
+  await using program = await PageServer.start("quotes");
   const page = await browser.open(program.url);
   await page.waitForText("#lamp", /^open/);
   await page.waitForText(".quote .price", /\d/);
@@ -128,7 +128,7 @@ browserTest("a page comes back to its quotes", async (browser) => {
   await program.stop();
   await page.waitForText("#lamp", /^(closed|connecting)/);
   const before = await pricesOf(page);
-  await using _again = await Program.start("quotes", "--port", port);
+  await using _again = await PageServer.start("quotes", "--port", port);
   await page.waitForText("#lamp", /^open/);
   // Another server's prices are others.
   await waitForOtherPrices(page, before);

@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { encodeHex } from "@std/encoding/hex";
 import { assert, assertEquals } from "@std/assert";
-import { browserTest, Program } from "./_browser.ts";
+import { browserTest, PageServer } from "./_browser.ts";
 
 /** Notes what the page shows, from now on. */
 const NOTE_ALL = `
@@ -20,7 +20,7 @@ const NOTE_ALL = `
 `;
 
 browserTest("the upload in a browser", async (browser, t) => {
-  await using program = await Program.start("recipe:upload");
+  await using program = await PageServer.start("recipe:upload");
 
   await t.step("a file arrives as it was, and is seen to arrive", async () => {
     const page = await browser.open(program.url);
