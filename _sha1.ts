@@ -16,41 +16,84 @@
  * @module
  */
 
-type Digest = (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBufferLike>;
+/** A digest of bytes, synchronously. */
+export type Digest = (
+  bytes: Uint8Array<ArrayBuffer>,
+) => Uint8Array<ArrayBufferLike>;
+
+/** `@std/crypto`, as far as it is used. */
+interface StdCrypto {
+  crypto: {
+    subtle: {
+      digestSync(name: "SHA-1", bytes: Uint8Array<ArrayBuffer>): ArrayBuffer;
+    };
+  };
+}
+
+/** `node:crypto`, as far as it is used. */
+interface NodeCrypto {
+  createHash(name: "sha1"): {
+    update(bytes: Uint8Array): { digest(): Uint8Array };
+  };
+}
 
 interface Process {
-  getBuiltinModule?(name: "node:crypto"): {
-    createHash(name: "sha1"): {
-      update(bytes: Uint8Array): { digest(): Uint8Array };
-    };
-  } | undefined;
+  getBuiltinModule?(name: "node:crypto"): NodeCrypto | undefined;
 }
+
+/** A digest, and whose it is. */
+export interface Sha1 {
+  readonly source: "@std/crypto" | "node:crypto" | undefined;
+  readonly digest: Digest;
+}
+
+/**
+ * Chooses what computes digests here.
+ *
+ * @param importStd Imports `@std/crypto`, or fails.
+ * @param nodeCrypto The module `node:crypto`, if there is one.
+ */
+export async function chooseSha1(
+  importStd: () => Promise<StdCrypto>,
+  nodeCrypto: NodeCrypto | undefined,
+): Promise<Sha1> {
+  let cause: unknown;
+  try {
+    const { crypto: { subtle } } = await importStd();
+    const digest: Digest = (bytes) =>
+      new Uint8Array(subtle.digestSync("SHA-1", bytes));
+    // An empty module in its place shows only now.
+    digest(new Uint8Array(0));
+    return { source: "@std/crypto", digest };
+  } catch (error) {
+    cause = error;
+  }
+  if (nodeCrypto !== undefined) {
+    return {
+      source: "node:crypto",
+      digest: (bytes) => nodeCrypto.createHash("sha1").update(bytes).digest(),
+    };
+  }
+  return {
+    source: undefined,
+    digest() {
+      throw new Error("This platform has no synchronous SHA-1", { cause });
+    },
+  };
+}
+
+const chosen = await chooseSha1(
+  () => import("@std/crypto"),
+  (globalThis as { process?: Process }).process
+    ?.getBuiltinModule?.("node:crypto"),
+);
+
+/** Whose {@linkcode sha1} is. */
+export const sha1Source: Sha1["source"] = chosen.source;
 
 /**
  * The SHA-1 digest of the bytes.
  *
  * @throws {Error} If the platform has no synchronous SHA-1.
  */
-export const sha1: Digest = await load();
-
-async function load(): Promise<Digest> {
-  let cause: unknown;
-  try {
-    const { crypto: { subtle } } = await import("@std/crypto");
-    const digest: Digest = (bytes) =>
-      new Uint8Array(subtle.digestSync("SHA-1", bytes));
-    // An empty module in its place shows only now.
-    digest(new Uint8Array(0));
-    return digest;
-  } catch (error) {
-    cause = error;
-  }
-  const nodeCrypto = (globalThis as { process?: Process }).process
-    ?.getBuiltinModule?.("node:crypto");
-  if (nodeCrypto) {
-    return (bytes) => nodeCrypto.createHash("sha1").update(bytes).digest();
-  }
-  return () => {
-    throw new Error("This platform has no synchronous SHA-1", { cause });
-  };
-}
+export const sha1: Digest = chosen.digest;
