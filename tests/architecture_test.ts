@@ -1,5 +1,6 @@
 /** What DESIGN calls "imports point one way", read from the modules' own import lines. */
 import { assert, assertEquals } from "@std/assert";
+import { isLocal, type ModuleText, parseModule } from "./_imports.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -15,11 +16,15 @@ const ABOVE: Record<string, string[]> = {
 
 /** Modules that run wherever JavaScript does, with all that they import. */
 const ANYWHERE = [
+  "accept.ts",
+  "connection.ts",
+  "deflate.ts",
+  "extension.ts",
   "frame.ts",
   "handshake.ts",
-  "protocol.ts",
-  "deflate.ts",
   "hub.ts",
+  "prepared.ts",
+  "protocol.ts",
   "testing.ts",
 ];
 
@@ -27,51 +32,12 @@ const ANYWHERE = [
 const PACKAGES = /^@std\/(crypto|encoding)(\/|$)/;
 const COMPRESSORS = /^(npm:)?pako(\/|$)|^node:zlib$/;
 
-interface Module {
-  /** The source text without its comments. */
-  code: string;
-  /** What it imports, or re-exports, while it runs. */
-  values: string[];
-  /** What it imports for its types alone. */
-  types: string[];
-}
-
-function stripComments(source: string): string {
-  return source
-    .replaceAll(/^\s*\/\*[\s\S]*?\*\/\s*?$/gm, "")
-    .replaceAll(/(^|\s)\/\/ .*$/gm, "");
-}
-
-function parseModule(source: string): Module {
-  const code = stripComments(source);
-  const module: Module = { code, values: [], types: [] };
-  const statements = code.matchAll(
-    /^(?:import|export)\b\s*(type\b)?([^;"]*?)\bfrom\s*"([^"]+)";/gm,
-  );
-  for (const [, type, names = "", specifier = ""] of statements) {
-    const listed = /^\s*\{([^}]*)\}\s*$/.exec(names)?.[1]?.split(",")
-      .map((name) => name.trim()).filter((name) => name !== "");
-    const onlyTypes = type !== undefined ||
-      listed?.every((name) => name.startsWith("type "));
-    module[onlyTypes ? "types" : "values"].push(specifier);
-  }
-  for (const [, bare = ""] of code.matchAll(/^import\s*"([^"]+)";/gm)) {
-    module.values.push(bare);
-  }
-  for (const [, lazy = ""] of code.matchAll(/\bimport\(\s*"([^"]+)"/g)) {
-    module.values.push(lazy);
-  }
-  return module;
-}
-
-const modules = new Map<string, Module>();
+const modules = new Map<string, ModuleText>();
 for await (const { name, isFile } of Deno.readDir(root)) {
   if (!isFile || !name.endsWith(".ts")) continue;
   const source = await Deno.readTextFile(new URL(name, root));
   modules.set(name, parseModule(source));
 }
-
-const isLocal = (specifier: string): boolean => /^\.\.?\//.test(specifier);
 
 /** The modules of this package that `start` runs, itself included; not those behind `wall`. */
 function reach(start: string, wall?: string): Set<string> {
@@ -83,6 +49,12 @@ function reach(start: string, wall?: string): Set<string> {
     }
   }
   return found;
+}
+
+/** The modules that have an export. */
+function publicModules(): string[] {
+  return Array.from(modules.keys()).filter((name) => !name.startsWith("_"))
+    .sort();
 }
 
 function existing(names: Iterable<string>): string[] {
@@ -102,7 +74,7 @@ for (const name of existing(Object.keys(ABOVE))) {
   });
 }
 
-for (const name of existing(ANYWHERE)) {
+for (const name of ANYWHERE) {
   Deno.test(`${name} and what it imports never name Deno`, () => {
     const wrong = Array.from(reach(name)).filter((it) =>
       /\bDeno\b/.test(modules.get(it)?.code ?? "")
@@ -110,6 +82,14 @@ for (const name of existing(ANYWHERE)) {
     assertEquals(wrong, []);
   });
 }
+
+Deno.test("only connect.ts names Deno, where it dials", () => {
+  const naming = Array.from(modules.keys()).filter((name) =>
+    /\bDeno\b/.test(modules.get(name)!.code)
+  );
+  assertEquals(naming, ["connect.ts"]);
+  assertEquals([...ANYWHERE, "connect.ts", "mod.ts"].sort(), publicModules());
+});
 
 Deno.test("no module is its own import, however indirectly", () => {
   const wrong = Array.from(modules.keys()).filter((name) =>
