@@ -7,6 +7,7 @@
  */
 
 import { areTimersShared } from "./_platform.ts";
+import { rethrow } from "./_turns.ts";
 
 // A deadline may be late by this share of its delay.
 const COARSENESS = 1 / 16;
@@ -24,7 +25,7 @@ const slots = new Map<number, Slot>();
 
 /** Whom to tell of a deadline: an object rather than a closure for each. */
 export interface DeadlineOwner {
-  /** Told when the deadline is due; must not throw. */
+  /** Told when the deadline is due. */
   onDeadline(deadline: Deadline): void;
 }
 
@@ -87,6 +88,11 @@ function fire(slot: Slot): void {
   slots.delete(slot.time);
   for (const deadline of slot.deadlines) {
     // One callback may cancel another of the same slot.
-    if (slot.deadlines.delete(deadline)) Deadline.expire(deadline);
+    if (!slot.deadlines.delete(deadline)) continue;
+    try {
+      Deadline.expire(deadline);
+    } catch (error) {
+      rethrow(error);
+    }
   }
 }

@@ -36,9 +36,9 @@ export interface SessionResources {
   threshold: { contextTakeover: number; noContextTakeover: number };
 }
 
-// To compress 1 MiB takes up to a quarter of a second, in which nobody else is
+// To compress 256 KiB takes up to 60 ms, in which nobody else is
 // served. Longer messages are compressed if their sender says so.
-const LONGEST = 1024 * 1024;
+const LONGEST = 256 * 1024;
 
 const NOTHING = new Uint8Array(0);
 

@@ -122,11 +122,6 @@ export class IncomingMessage {
     return this.#extension !== undefined;
   }
 
-  /** How much of it has come out of the extension, in bytes. */
-  get transformedLength(): number {
-    return this.#length;
-  }
-
   /** Begins a message, before its first frame is announced. */
   begin(type: "text" | "binary", extension?: NegotiatedExtension): void {
     this.#type = type;

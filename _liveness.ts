@@ -15,6 +15,9 @@ import type { Pump, PumpOwner } from "./_pump.ts";
 // message has to touch a timer.
 const LOOKS = 4;
 
+// A peer that never answers does not make this side remember more pings.
+const MAX_PINGS = 1000;
+
 /** How long the peer may be silent, in milliseconds. */
 export interface LivenessLimits {
   /** After how long a ping is sent; 0 for never. */
@@ -68,8 +71,10 @@ export class Liveness implements DeadlineOwner, PumpOwner {
 
   #beat(deadline: Deadline): void {
     const { heartbeatInterval, heartbeatTimeout } = this.#limits;
-    // A peer that this side does not listen to cannot show that it is there.
+    // A peer that this side does not listen to cannot show that it is there; but
+    // if it is not, to send it something makes the transport find out.
     if (this.#pump.isAlive || !this.#pump.isListening) {
+      if (!this.#pump.isAlive) this.#ping();
       this.#pump.watch();
       this.#state = "heard";
       this.#protocol.extension?.idle?.();
@@ -84,10 +89,14 @@ export class Liveness implements DeadlineOwner, PumpOwner {
       // Who is never given up is asked again, but what waits to be read does so.
       const isAsked = heartbeatTimeout === 0 && this.#pump.bufferedAmount > 0;
       if (heartbeatTimeout > 0) this.#state = "pinged";
-      if (this.#protocol.state === "open" && !isAsked) this.#protocol.ping();
-      this.#pump.scheduleFlush();
+      if (!isAsked) this.#ping();
       deadline.restart(heartbeatTimeout || heartbeatInterval);
     }
+  }
+
+  #ping(): void {
+    if (this.#protocol.state === "open") this.#protocol.ping();
+    this.#pump.scheduleFlush();
   }
 
   #lookIfIdle(deadline: Deadline): void {
@@ -105,12 +114,18 @@ export class Liveness implements DeadlineOwner, PumpOwner {
   /** Sends a ping and waits for its pong; see `WebSocketConnection.ping`. */
   ping(signal?: AbortSignal): Promise<number> {
     return new Promise((resolve, reject) => {
+      const pings = this.#pings ??= [];
+      if (pings.length === MAX_PINGS) {
+        throw new DOMException(
+          `The peer has not answered the last ${MAX_PINGS} pings`,
+          "InvalidStateError",
+        );
+      }
       const payload = nextMaskingKey();
       const bytes = new Uint8Array(4);
       new DataView(bytes.buffer).setUint32(0, payload);
       this.#protocol.ping(bytes);
       this.#pump.scheduleFlush();
-      const pings = this.#pings ??= [];
       const onAbort = (): void => {
         pings.splice(pings.indexOf(ping), 1);
         reject(signal!.reason);

@@ -19,8 +19,17 @@ import type {
 import { Deadline, type DeadlineOwner } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
+import { JoinedParts } from "./_joined_parts.ts";
 import { ReadBuffer } from "./_read_buffer.ts";
-import { hasWorked, soon, takeTurns, type TurnTaker } from "./_turns.ts";
+import {
+  addWork,
+  beginWork,
+  endWork,
+  mayGoOn,
+  soon,
+  takeTurns,
+  type TurnTaker,
+} from "./_turns.ts";
 import { handled, Waiters } from "./_waiter.ts";
 
 /** What a consumer takes off the pump. */
@@ -83,8 +92,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   // Whether somebody takes parts of a message; otherwise, those of one that is
   // to be whole all the same.
   #inParts = false;
-  #parts: MessageChunk[] = [];
-  #partsLength = 0;
+  #parts: JoinedParts | undefined;
   #isResting = false;
   // When a read last brought so much that others may have to wait for it.
   #bulkSince: number | undefined;
@@ -187,7 +195,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   /** The next message that is there already. Its bytes are the caller's. */
   take(): Received | undefined {
     this.#taken++;
-    if (this.#inParts && this.#parts.length > 0) return this.#joined(false);
+    if (this.#inParts && this.#parts !== undefined) return this.#takeJoined();
     if (this.#queue.length > 0) {
       if (!this.#isReading) this.#settle();
       return this.#unqueue();
@@ -360,44 +368,31 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#isResting = false;
     if (this.#isEnded) return;
     this.#protocol.resume();
-    if (this.#closed === undefined) this.#onReceived();
-    else if (this.#isWriteEnded && !this.#isReading) this.#read();
+    beginWork();
+    this.#onReceived();
+    endWork();
   }
 
   /** Puts a message together that was begun in parts; returns it at its end. */
   #join(part: MessageChunk): Received | undefined {
-    this.#buffer.lend();
-    this.#parts.push(part);
-    this.#partsLength += part.data.length;
-    return part.fin ? this.#joined(true) : undefined;
+    this.#parts ??= new JoinedParts(part);
+    this.#parts.add(part.data);
+    if (!part.fin) return undefined;
+    const { of: type, data } = this.#takeJoined();
+    return { type, data } as TextMessage | BinaryMessage;
   }
 
-  #joined(isWhole: boolean): Received {
-    const parts = this.#parts;
-    const { of } = parts[0]!;
-    let data: Received["data"];
-    if (typeof parts[0]!.data === "string") {
-      data = parts.map((part) => part.data).join("");
-    } else {
-      data = new Uint8Array(this.#partsLength);
-      let at = 0;
-      for (const part of parts) {
-        data.set(part.data as Uint8Array, at);
-        at += part.data.length;
-      }
-    }
-    this.#parts = [];
-    this.#partsLength = 0;
-    if (!isWhole) return { type: "chunk", of, data, fin: false };
-    return of === "text"
-      ? { type: of, data }
-      : { type: of, data: data as Uint8Array<ArrayBuffer> };
+  #takeJoined(): MessageChunk {
+    const parts = this.#parts!;
+    this.#parts = undefined;
+    return parts.join();
   }
 
   #isFull(): boolean {
     const { maxReadAhead, maxReadAheadMessages } = this.#limits;
     return this.#queue.length >= maxReadAheadMessages ||
-      this.#queuedBytes + this.#partsLength + this.#protocol.unfinishedLength >=
+      this.#queuedBytes + (this.#parts?.length ?? 0) +
+            this.#protocol.unfinishedLength >=
         maxReadAhead;
   }
 
@@ -473,9 +468,9 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   #read(): void {
     if (this.#bulkSince !== undefined) {
-      const worked = performance.now() - this.#bulkSince;
+      addWork(this.#bulkSince);
       this.#bulkSince = undefined;
-      if (hasWorked(worked)) {
+      if (!mayGoOn()) {
         this.#rest();
         return;
       }
@@ -504,19 +499,35 @@ export class Pump implements DeadlineOwner, TurnTaker {
       return;
     }
     this.isAlive = true;
-    if (length >= BULK) this.#bulkSince = performance.now();
-    if (this.#closed !== undefined) {
-      this.#read();
+    // Inflating takes its time, however little there is of it.
+    const isWork = length >= BULK || this.#protocol.extension !== undefined;
+    if (!isWork) {
+      this.#receive(length);
+      this.#onReceived();
       return;
     }
+    beginWork();
+    if (length >= BULK) this.#bulkSince = performance.now();
+    this.#receive(length);
+    if (mayGoOn()) this.#onReceived();
+    else this.#rest();
+    endWork();
+    if (this.#bulkSince !== undefined) this.#bulkSince = performance.now();
+  };
+
+  #receive(length: number): void {
+    if (this.#closed !== undefined) return;
     this.#protocol.receive(
       this.#destination?.subarray(0, length) ?? this.#buffer.filled(length),
     );
     this.#destination = undefined;
-    this.#onReceived();
-  };
+  }
 
   #onReceived(): void {
+    if (this.#closed !== undefined) {
+      if (!this.#isReading) this.#read();
+      return;
+    }
     if (this.#consumer !== undefined) {
       this.#consume();
       this.#goOn();

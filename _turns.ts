@@ -26,7 +26,20 @@ export function soon(taker: TurnTaker): void {
 function onMicrotask(): void {
   const takers = due;
   due = [];
-  for (const taker of takers) taker.onMicrotask();
+  for (const taker of takers) {
+    try {
+      taker.onMicrotask();
+    } catch (error) {
+      rethrow(error);
+    }
+  }
+}
+
+/** Throws where it disturbs nobody else: an extension's mistake, say. */
+export function rethrow(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
 }
 
 // Those that have had their turn. A few of them go on when all others were served
@@ -34,17 +47,21 @@ function onMicrotask(): void {
 const resting: TurnTaker[] = [];
 const TAKERS = 4;
 
-// How long all of them may work, in milliseconds, before it is the others' turn,
-// and for how long one of them is taken to have worked at most.
+// How long all of them may work, in milliseconds, before it is the others' turn;
+// since the last turn, and since when somebody is at work.
 const TURN = 10;
-const WORK = 5;
 let worked = 0;
+let since: number | undefined;
+
+// For how long who is done with its work later is taken to have worked at most: it
+// may have waited for something else.
+const LATER_WORK = 5;
 
 // A timer that is due already leaves no time to look for the others: it begins
 // anew with each that rests, for so many milliseconds.
 const LATEST = 100;
 let timer: ReturnType<typeof setTimeout> | undefined;
-let since = 0;
+let setAt = 0;
 
 /** Calls it when the others have had their turn. */
 export function takeTurns(taker: TurnTaker): void {
@@ -57,23 +74,38 @@ export function takeTurns(taker: TurnTaker): void {
   }
   resting.push(taker);
   const now = performance.now();
-  if (timer === undefined) since = now;
-  else if (now - since < LATEST) clearTimeout(timer);
+  if (timer === undefined) setAt = now;
+  else if (now - setAt < LATEST) clearTimeout(timer);
   else return;
   timer = setTimeout(onTurn, 0);
 }
 
+/** Says that somebody works from now on, until {@linkcode endWork}. */
+export function beginWork(): void {
+  since ??= performance.now();
+}
+
+/** Says that the work is done for now. */
+export function endWork(): void {
+  if (since !== undefined) worked += performance.now() - since;
+  since = undefined;
+}
+
+/** Counts what was done since a time, such as by who waits for messages. */
+export function addWork(begin: number): void {
+  if (since !== undefined) return; // it is counted anyway
+  worked += Math.min(performance.now() - begin, LATER_WORK);
+}
+
 /**
- * Whether it is the others' turn, with what was done now. Who finds something to
- * read at once, each time, would keep the thread to itself: Deno looks after
+ * Whether those who work may go on, or it is the others' turn. Who finds something
+ * to read at once, each time, would keep the thread to itself: Deno looks after
  * other sockets when there is nothing else to do, or after 61 rounds of up to 128
  * reads.
- *
- * @param milliseconds How long was worked.
  */
-export function hasWorked(milliseconds: number): boolean {
-  worked += Math.min(milliseconds, WORK);
-  return worked > TURN;
+export function mayGoOn(): boolean {
+  const now = since === undefined ? 0 : performance.now() - since;
+  return worked + now <= TURN;
 }
 
 function onTurn(): void {
@@ -85,7 +117,7 @@ function onTurn(): void {
     while (left-- > 0 && performance.now() < end) resting.shift()!.onTurn();
   } finally {
     if (resting.length > 0 && timer === undefined) {
-      since = performance.now();
+      setAt = performance.now();
       timer = setTimeout(onTurn, 0);
     }
   }

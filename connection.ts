@@ -21,6 +21,7 @@ import { type Duplex, type RemoteAddress, toByteDuplex } from "./_duplex.ts";
 import { Liveness } from "./_liveness.ts";
 import { REFERENCE_FROM } from "./_output.ts";
 import { DONE, Pump, type Received } from "./_pump.ts";
+import { mayGoOn } from "./_turns.ts";
 import { handled, Turnstile } from "./_waiter.ts";
 
 export { ConnectionClosedError } from "./_connection_closed_error.ts";
@@ -172,10 +173,6 @@ const encoder = new TextEncoder();
 
 const AS_GIVEN: SendOptions = {};
 
-// How much may be inflated for one connection, in bytes, before it is the others'
-// turn. It takes some 10 ms; a bomb of 16 MiB would stop everybody for 200.
-const MAX_TRANSFORMED_AT_ONCE = 1024 * 1024;
-
 // In the place of a message in parts whose beginning is awaited.
 const AWAITED = {} as IncomingStream;
 
@@ -242,7 +239,7 @@ export class WebSocketConnection
     this.#protocol = new WebSocketProtocol({
       ...options,
       inPlace: true,
-      maxTransformedAtOnce: MAX_TRANSFORMED_AT_ONCE,
+      mayGoOn,
     });
     // One object for all who have to do with time and room.
     const limits = {
@@ -668,6 +665,7 @@ export class WebSocketConnection
    * @param options A signal that cancels the waiting.
    * @returns The round trip time, in milliseconds.
    * @throws {ConnectionClosedError} If the connection is closed before.
+   * @throws {DOMException} "InvalidStateError" if 1,000 pings are unanswered.
    */
   ping(options: AbortOptions = {}): Promise<number> {
     try {

@@ -73,7 +73,7 @@ export interface PermessageDeflateOptions {
   /**
    * The shortest message to compress unless its sender says otherwise, in
    * bytes. Shorter ones save little, and none of them fills a packet. Nor are
-   * those above 1 MiB compressed unless their sender says so: everything else
+   * those above 256 KiB compressed unless their sender says so: everything else
    * would have to wait for up to a quarter of a second for each MiB.
    *
    * @default {128 with context takeover, 512 without}

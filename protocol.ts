@@ -92,15 +92,16 @@ export interface ProtocolOptions {
    */
   maxFragments?: number | undefined;
   /**
-   * How much may come out of the extension, in bytes, before
+   * Asked after each part of a message that has gone through the extension, of at
+   * most 1 KiB received, whether to go on at once. If not,
    * {@linkcode WebSocketProtocol.nextEvent} returns `undefined` with
-   * {@linkcode WebSocketProtocol.isPaused} set: 16 KiB can become 16 MiB, and who
-   * serves many peers has others to look after. Each part that goes in counts for
-   * 512 besides.
+   * {@linkcode WebSocketProtocol.isPaused} set: 16 KiB can become 16 MiB, or take
+   * their time to become nothing, and who serves many peers has others to look
+   * after.
    *
-   * @default {Infinity}
+   * @default {undefined} (it goes on)
    */
-  maxTransformedAtOnce?: number | undefined;
+  mayGoOn?: (() => boolean) | undefined;
   /**
    * How text messages are delivered: as strings, or as bytes that are checked
    * to be UTF-8, for who passes them on.
@@ -152,10 +153,6 @@ const MAX_QUEUED_PONGS = 65536;
 // bytes: deflate makes at most 1,032 times as much of it.
 const MAX_TRANSFORMED_AT_ONCE = 1024;
 
-// As much time as to inflate a part of a message takes besides, so many bytes take
-// to come out: fragments of one byte are work as well.
-const STEP = 512;
-
 const NO_FRAME = -1;
 
 // The first byte of a message in one frame (§5.2): FIN, and no reserved bit.
@@ -203,7 +200,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   reusesMemory = false;
 
   readonly #limits: IncomingMessageLimits;
-  readonly #maxTransformedAtOnce: number;
+  readonly #mayGoOn: (() => boolean) | undefined;
   readonly #textAs: "string" | "bytes";
   readonly #inPlace: boolean;
   // MASK as it has to stand in the second byte of what is received (§5.1).
@@ -236,8 +233,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   #remaining = NO_FRAME;
   #controlPayload: Uint8Array<ArrayBuffer> | undefined;
 
-  // What has come out of the extension since resume().
-  #transformed = 0;
+  #isPaused = false;
 
   // The message being sent in fragments.
   #sending: Sending | undefined;
@@ -252,7 +248,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    */
   constructor(options: ProtocolOptions) {
     const { role, extension, maxMessageSize = 16 * 1024 * 1024 } = options;
-    const { maxFragments = 131072, maxTransformedAtOnce = Infinity } = options;
+    const { maxFragments = 131072 } = options;
     if (!(maxMessageSize >= 0)) {
       throw new RangeError(
         `maxMessageSize must be 0 or more (${maxMessageSize})`,
@@ -261,15 +257,10 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     if (!(maxFragments >= 1)) {
       throw new RangeError(`maxFragments must be 1 or more (${maxFragments})`);
     }
-    if (!(maxTransformedAtOnce >= 1)) {
-      throw new RangeError(
-        `maxTransformedAtOnce must be 1 or more (${maxTransformedAtOnce})`,
-      );
-    }
     this.role = role;
     this.extension = extension;
     this.#limits = { maxMessageSize, maxFragments };
-    this.#maxTransformedAtOnce = maxTransformedAtOnce;
+    this.#mayGoOn = options.mayGoOn;
     this.#textAs = options.textAs ?? "string";
     this.#inPlace = options.inPlace ?? false;
     this.#maskBit = role === "server" ? 0x80 : 0;
@@ -347,7 +338,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   nextEvent(): ProtocolEvent | undefined {
     try {
       while (this.#state === "open" || this.#state === "local-closing") {
-        if (this.isPaused) return undefined;
+        if (this.#isPaused) return undefined;
         const event = this.#message?.nextChunk() ?? this.#step();
         if (event === null) return this.#partSoFar();
         if (event !== undefined) return event;
@@ -364,17 +355,17 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Whether {@linkcode ProtocolOptions.maxTransformedAtOnce} is reached. There may
-   * be events in what has been received; {@linkcode resume}, before the next bytes
-   * are given to {@linkcode receive}, goes on to find them.
+   * Whether {@linkcode ProtocolOptions.mayGoOn} has said no. There may be events
+   * in what has been received; {@linkcode resume}, before the next bytes are given
+   * to {@linkcode receive}, goes on to find them.
    */
   get isPaused(): boolean {
-    return this.#transformed >= this.#maxTransformedAtOnce;
+    return this.#isPaused;
   }
 
   /** Goes on after a pause. */
   resume(): void {
-    this.#transformed = 0;
+    this.#isPaused = false;
   }
 
   /**
@@ -826,8 +817,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     if (length === 0 && this.#remaining > 0) return null;
     const { isTransformed } = message;
     // What it inflates to waits for delivery, and takes time: a little at once.
-    const isInSteps = message.isInChunks ||
-      this.#maxTransformedAtOnce < Infinity;
+    const isInSteps = message.isInChunks || this.#mayGoOn !== undefined;
     if (isTransformed && isInSteps) {
       length = Math.min(length, MAX_TRANSFORMED_AT_ONCE);
     }
@@ -837,11 +827,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     this.#remaining -= length;
     const isEnd = fin && this.#remaining === 0;
     if (this.#remaining === 0) this.#remaining = NO_FRAME;
-    const before = message.transformedLength;
     message.take({ bytes, start, end, maskingKey, offset, fin: isEnd });
-    if (isTransformed) {
-      this.#transformed += message.transformedLength - before + STEP;
-    }
+    if (isTransformed) this.#isPaused = this.#mayGoOn?.() === false;
     return isEnd ? message.end() : undefined;
   }
 

@@ -9,6 +9,7 @@ import {
   open,
   type Opened,
   quiet,
+  rejection,
   withClock,
 } from "./_connection.ts";
 import { binary, close, ping, pong, ROLES, text } from "./_protocol.ts";
@@ -400,4 +401,32 @@ timed("a thousand connections share their timers", async (clock) => {
   await clock.advance(20_000);
   for (const { ws } of [...all, ...more]) ws.terminate();
   assertEquals(clock.timers, 0);
+});
+
+timed(
+  "a peer that nobody listens to is asked all the same: the transport may know better",
+  async (clock) => {
+    const { ws, peer, near } = open({
+      heartbeatInterval: 10_000,
+      maxReadAheadMessages: 1,
+      capacity: 1e6,
+    });
+    await peer.send(text("a"), text("b"), text("c"));
+    await clock.advance(60_000);
+    assert(ws.isOpen);
+    const asked = near.writes.length;
+    assert(asked >= 3 && asked <= 6, `${asked} pings in 60 s`);
+    ws.terminate();
+  },
+);
+
+timed("pings that nobody answers are not remembered for ever", async () => {
+  const { ws } = open({ heartbeatInterval: 0, capacity: 1e6 });
+  const pings = Array.from({ length: 1000 }, () => ws.ping());
+  const error = await rejection(ws.ping()) as DOMException;
+  assertEquals(error.name, "InvalidStateError");
+  ws.terminate();
+  for (const ping of pings) {
+    assert(await rejection(ping) instanceof ConnectionClosedError);
+  }
 });

@@ -483,7 +483,7 @@ Deno.test("a whole message that an extension leaves alone goes out without the b
   }
 });
 
-Deno.test("maxTransformedAtOnce: what comes out pauses, and goes on as if it had not", () => {
+Deno.test("mayGoOn: what comes out pauses, and goes on as if it had not", () => {
   const large = {
     ...binary(new Uint8Array(4096).fill(255)),
     reservedBits: RSV1,
@@ -498,10 +498,11 @@ Deno.test("maxTransformedAtOnce: what comes out pauses, and goes on as if it had
     whole.chunks = inChunks;
     whole.receive(bytes);
     const expected = joinChunks(drain(whole));
+    let parts = 0;
     const protocol = new WebSocketProtocol({
       role: "server",
       extension: repeating(512),
-      maxTransformedAtOnce: 100_000,
+      mayGoOn: () => ++parts % 2 > 0,
     });
     protocol.chunks = inChunks;
     protocol.receive(bytes);
@@ -515,7 +516,8 @@ Deno.test("maxTransformedAtOnce: what comes out pauses, and goes on as if it had
       protocol.resume();
     }
     assertEquals(joinChunks(events), expected);
-    // 1,024 bytes at once become 130,560; there are 4,096.
-    assertEquals(pauses, 4);
+    // 4,096 bytes in parts of 1,024, and two of 2: every other one pauses.
+    assertEquals(parts, 6);
+    assertEquals(pauses, 3);
   }
 });
