@@ -21,6 +21,9 @@ import { nextMaskingKey } from "./_masking_keys.ts";
  */
 export const REFERENCE_FROM = 128 * 1024;
 
+// The length of a payload from which on its header takes more than two bytes.
+const SHORT = 126;
+
 // Up to this length a loop is faster than TypedArray.prototype.set: 11 ns for
 // 16 bytes against 37, 51 for 64 against 42.
 const LOOP_UP_TO = 32;
@@ -75,6 +78,10 @@ export class Output {
     reservedBits = 0,
   ): void {
     const payloadLength = payload.length;
+    if (payloadLength < SHORT && !this.#masks) {
+      this.#shortFrame(opcode, payload, fin, reservedBits);
+      return;
+    }
     const header = this.#header(opcode, payloadLength, fin, reservedBits);
     if (payloadLength >= REFERENCE_FROM) {
       this.#largeFrame(header, payload);
@@ -84,11 +91,7 @@ export class Output {
     const start = this.#length +
       encodeFrameHeaderInto(header, buffer, this.#length);
     const end = start + payloadLength;
-    if (payloadLength <= LOOP_UP_TO) {
-      for (let i = 0; i < payloadLength; i++) buffer[start + i] = payload[i]!;
-    } else {
-      buffer.set(payload, start);
-    }
+    copy(payload, buffer, start);
     if (this.#masks) mask(buffer, header.maskingKey!, 0, start, end);
     this.#advance(end);
   }
@@ -179,6 +182,22 @@ export class Output {
     header.maskingKey = this.#masks ? nextMaskingKey() : undefined;
     header.payloadLength = payloadLength;
     return header;
+  }
+
+  /** A header of two bytes (§5.2), without an object or a check for it. */
+  #shortFrame(
+    opcode: number,
+    payload: Uint8Array,
+    fin: boolean,
+    reservedBits: number,
+  ): void {
+    const { length } = payload;
+    const buffer = this.#reserve(2 + length);
+    const at = this.#length;
+    buffer[at] = (fin ? 0x80 : 0) | reservedBits << 4 | opcode;
+    buffer[at + 1] = length;
+    copy(payload, buffer, at + 2);
+    this.#advance(at + 2 + length);
   }
 
   #largeFrame(header: FrameHeaderInit, payload: Uint8Array): void {
@@ -275,6 +294,12 @@ export class Output {
     this.#chunks.push({ bytes, lent });
     this.#byteLength += bytes.length;
   }
+}
+
+function copy(from: Uint8Array, into: Uint8Array, start: number): void {
+  const { length } = from;
+  if (length > LOOP_UP_TO) into.set(from, start);
+  else for (let i = 0; i < length; i++) into[start + i] = from[i]!;
 }
 
 /** Encodes a text at `start`; returns its length in bytes. */
