@@ -6,14 +6,15 @@ import { quote } from "./_quote.ts";
 export interface ParseHeadOptions {
   /**
    * The largest head in bytes, from its first byte to the empty line that ends
-   * it. It bounds what a peer that never ends its head can make us hold.
+   * it; a larger request is refused with 431. It bounds what a peer that never
+   * ends its head can make us hold.
    *
    * @default {16384}
    */
   maxHeadSize?: number | undefined;
   /**
-   * The largest number of header fields. It bounds the work that a head of
-   * many short fields can cause.
+   * The largest number of header fields; a request with more is refused with
+   * 431. It bounds the work that a head of many short fields can cause.
    *
    * @default {100}
    */

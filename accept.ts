@@ -19,10 +19,10 @@ import {
 } from "./handshake.ts";
 import type { Extension, NegotiatedExtension } from "./extension.ts";
 import {
-  type AbortOptions,
   type ConnectionOptions,
   type ConnectionRequest,
   type Duplex,
+  type HandshakeOptions,
   type RemoteAddress,
   WebSocketConnection,
 } from "./connection.ts";
@@ -37,26 +37,8 @@ import {
   writeAll,
 } from "./_opening.ts";
 
-/** Limits of {@linkcode readRequest}. */
-export interface ReadRequestOptions extends AbortOptions {
-  /**
-   * The largest request head, in bytes; a larger one is refused with 431.
-   *
-   * @default {16384}
-   */
-  maxHeadSize?: number | undefined;
-  /**
-   * How many header fields a request may have; more are refused with 431.
-   *
-   * @default {100}
-   */
-  maxHeaders?: number | undefined;
-  /**
-   * How long the handshake may take, in milliseconds; 0 for ever.
-   *
-   * @default {10000}
-   */
-  handshakeTimeout?: number | undefined;
+/** Options of {@linkcode readRequest}. */
+export interface ReadRequestOptions extends HandshakeOptions {
   /**
    * What has been read already, such as the beginning of the next request on a
    * connection that is kept alive.
@@ -66,7 +48,7 @@ export interface ReadRequestOptions extends AbortOptions {
   received?: Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** What a handler of {@linkcode AcceptOptions.onRequest} may add. */
+/** What a handler of {@linkcode AnswerOptions.onRequest} may add. */
 export interface Acceptance {
   /**
    * Further header fields of the response, such as `Set-Cookie`.
@@ -77,14 +59,14 @@ export interface Acceptance {
   /**
    * The subprotocol to speak, one of those offered.
    *
-   * @default {undefined} (chosen by {@linkcode AcceptOptions.protocols})
+   * @default {undefined} (chosen by {@linkcode AnswerOptions.protocols})
    */
   protocol?: string | undefined;
   /**
    * The extensions to choose from for this request, such as none for a path
    * whose answers hold secrets.
    *
-   * @default {undefined} (those of {@linkcode AcceptOptions.extensions})
+   * @default {undefined} (those of {@linkcode AnswerOptions.extensions})
    */
   extensions?: readonly Extension[] | undefined;
 }
@@ -95,9 +77,8 @@ export interface RequestInfo {
   readonly remoteAddr: RemoteAddress | undefined;
 }
 
-/** Options of {@linkcode accept}. */
-export interface AcceptOptions
-  extends ConnectionOptions, Omit<ReadRequestOptions, "received"> {
+/** How requests for a WebSocket are answered. */
+export interface AnswerOptions {
   /**
    * The subprotocols that the server speaks. The first of the client's that is
    * among them is chosen; if none is, the connection has none.
@@ -138,6 +119,11 @@ export interface AcceptOptions
       info: RequestInfo,
     ) => Acceptance | void | Promise<Acceptance | void>)
     | undefined;
+}
+
+/** Options of {@linkcode accept}. */
+export interface AcceptOptions
+  extends AnswerOptions, ConnectionOptions, HandshakeOptions {
   /**
    * The request, where it has been read off the stream already: by
    * {@linkcode readRequest}, or by another server.
@@ -359,7 +345,7 @@ async function refuse(duplex: ByteDuplex, error: unknown): Promise<void> {
 }
 
 function limitsOf(
-  options: Omit<ReadRequestOptions, "received">,
+  options: HandshakeOptions,
 ): OpeningLimits {
   return {
     timeout: options.handshakeTimeout ?? 10_000,

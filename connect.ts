@@ -7,7 +7,6 @@
 
 import {
   buildUpgradeRequest,
-  type BuildUpgradeRequestOptions,
   type BuiltUpgradeRequest,
   HandshakeError,
   parseResponseHead,
@@ -15,9 +14,9 @@ import {
 } from "./handshake.ts";
 import type { Extension, NegotiatedExtension } from "./extension.ts";
 import {
-  type AbortOptions,
   type ConnectionOptions,
   type Duplex,
+  type HandshakeOptions,
   WebSocketConnection,
 } from "./connection.ts";
 import { Deadline } from "./_deadline.ts";
@@ -44,11 +43,13 @@ export interface DialTarget {
 }
 
 /** Options of {@linkcode connect}. */
-export interface ConnectOptions
-  extends
-    ConnectionOptions,
-    AbortOptions,
-    Pick<BuildUpgradeRequestOptions, "protocols" | "headers" | "origin"> {
+export interface ConnectOptions extends ConnectionOptions, HandshakeOptions {
+  /**
+   * The subprotocols to offer, the preferred one first.
+   *
+   * @default {undefined} (none)
+   */
+  protocols?: string | readonly string[] | undefined;
   /**
    * The extensions to offer, in order of preference, such as
    * `permessageDeflate()`.
@@ -57,23 +58,19 @@ export interface ConnectOptions
    */
   extensions?: readonly Extension[] | undefined;
   /**
-   * How long the handshake may take, in milliseconds; 0 for ever.
+   * Further header fields, such as `Cookie` or `Authorization`, which goes
+   * before the user and password of the URL. Those of the handshake itself,
+   * `Host` among them, cannot be given.
    *
-   * @default {10000}
+   * @default {undefined} (none)
    */
-  handshakeTimeout?: number | undefined;
+  headers?: HeadersInit | undefined;
   /**
-   * The largest response head, in bytes.
+   * The value of `Origin`. Browsers send one, other clients need not.
    *
-   * @default {16384}
+   * @default {undefined} (none)
    */
-  maxHeadSize?: number | undefined;
-  /**
-   * How many header fields a response may have.
-   *
-   * @default {100}
-   */
-  maxHeaders?: number | undefined;
+  origin?: string | undefined;
   /**
    * Opens the byte stream, where it is not a TCP or TLS connection of Deno's: a
    * Unix socket, a proxy, another runtime. It does the TLS that `wss:` asks for.

@@ -9,11 +9,11 @@
 
 import { CloseCode, ProtocolError, type Role } from "./frame.ts";
 import type { NegotiatedExtension } from "./extension.ts";
-import type { ExtensionElement } from "./handshake.ts";
+import type { ExtensionElement, ParseHeadOptions } from "./handshake.ts";
 import { type MessageOptions, PreparedMessage } from "./prepared.ts";
 import {
   type CloseInfo,
-  type ProtocolOptions,
+  type MessageLimits,
   WebSocketProtocol,
 } from "./protocol.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
@@ -33,8 +33,7 @@ export type {
 } from "./_duplex.ts";
 
 /** Limits and times of a connection, the same for servers and clients. */
-export interface ConnectionOptions
-  extends Pick<ProtocolOptions, "maxMessageSize" | "maxFragments" | "textAs"> {
+export interface ConnectionOptions extends MessageLimits {
   /**
    * How much may wait to be written, in bytes, before `send()` makes its caller
    * wait.
@@ -90,6 +89,22 @@ export interface ConnectionOptions
    * @default {0}
    */
   idleTimeout?: number | undefined;
+}
+
+/** Limits of an opening handshake, the same for servers and clients. */
+export interface HandshakeOptions extends ParseHeadOptions {
+  /**
+   * How long the handshake may take, in milliseconds; 0 for ever.
+   *
+   * @default {10000}
+   */
+  handshakeTimeout?: number | undefined;
+  /**
+   * Gives the handshake up. It has no say afterwards.
+   *
+   * @default {undefined}
+   */
+  signal?: AbortSignal | undefined;
 }
 
 /** Options of {@linkcode WebSocketConnection}. */

@@ -246,7 +246,27 @@ export interface FrameInit {
 }
 
 /** What {@linkcode encodeFrameHeader} takes. */
-export interface FrameHeaderInit extends Omit<FrameInit, "payload"> {
+export interface FrameHeaderInit {
+  /**
+   * FIN: whether this is the last fragment of its message.
+   *
+   * @default {true}
+   */
+  fin?: boolean | undefined;
+  /**
+   * RSV1, RSV2 and RSV3 as one number of three bits, RSV1 the highest.
+   *
+   * @default {0}
+   */
+  reservedBits?: number | undefined;
+  /** The opcode, 0 to 15; a reserved one is encoded as it is. */
+  opcode: number;
+  /**
+   * The masking key, as in {@linkcode FrameInit.maskingKey}.
+   *
+   * @default {undefined}
+   */
+  maskingKey?: number | undefined;
   /** The length of the payload that follows, in bytes: 0 to 2^53-1. */
   payloadLength: number;
 }

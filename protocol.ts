@@ -72,10 +72,8 @@ export type {
   TextMessage,
 } from "./_events.ts";
 
-/** Options of {@linkcode WebSocketProtocol}; the limits guard against the peer. */
-export interface ProtocolOptions {
-  /** Which end of the connection this is. */
-  role: Role;
+/** How messages are taken; the limits guard against the peer. */
+export interface MessageLimits {
   /**
    * The largest message to take, in bytes after decompression. It is checked
    * as soon as a header announces more; the connection then fails with 1009.
@@ -92,6 +90,19 @@ export interface ProtocolOptions {
    */
   maxFragments?: number | undefined;
   /**
+   * How text messages are delivered: as strings, or as bytes that are checked
+   * to be UTF-8, for who passes them on.
+   *
+   * @default {"string"}
+   */
+  textAs?: "string" | "bytes" | undefined;
+}
+
+/** Options of {@linkcode WebSocketProtocol}. */
+export interface ProtocolOptions extends MessageLimits {
+  /** Which end of the connection this is. */
+  role: Role;
+  /**
    * Asked after each part of a message that has gone through the extension, of at
    * most 1 KiB received, whether to go on at once. If not,
    * {@linkcode WebSocketProtocol.nextEvent} returns `undefined` with
@@ -102,13 +113,6 @@ export interface ProtocolOptions {
    * @default {undefined} (it goes on)
    */
   mayGoOn?: (() => boolean) | undefined;
-  /**
-   * How text messages are delivered: as strings, or as bytes that are checked
-   * to be UTF-8, for who passes them on.
-   *
-   * @default {"string"}
-   */
-  textAs?: "string" | "bytes" | undefined;
   /**
    * Whether {@linkcode WebSocketProtocol.receive} may unmask in the bytes it is
    * given and deliver views on them. They then belong to the protocol.
