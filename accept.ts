@@ -30,6 +30,7 @@ import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
 import { compactHead } from "./_http_head.ts";
 import { quote } from "./_quote.ts";
 import {
+  close,
   lingerAndClose,
   type OpeningLimits,
   readHead,
@@ -238,6 +239,7 @@ async function answer(
   duplex: ByteDuplex,
   options: AcceptOptions,
 ): Promise<WebSocketConnection> {
+  let isAnswered = false;
   try {
     const { head, rest } = options.request ?? await readHead(
       duplex,
@@ -260,6 +262,7 @@ async function answer(
       extensions: extension === undefined ? [] : [extension],
       headers: acceptance.headers,
     });
+    isAnswered = true;
     await writeAll(duplex, bytes);
     compactHead(head);
     return new WebSocketConnection(duplex, {
@@ -271,7 +274,9 @@ async function answer(
       received: rest,
     });
   } catch (error) {
-    await refuse(duplex, error);
+    // Behind a 101, the text of a 500 would be read as frames.
+    if (isAnswered) close(duplex);
+    else await refuse(duplex, error);
     throw error;
   }
 }

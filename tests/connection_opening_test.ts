@@ -285,6 +285,19 @@ Deno.test(
 );
 
 Deno.test(
+  "accept(): nothing comes behind a 101 but frames, whatever is wrong",
+  bounded(async () => {
+    const [near, far] = duplexPair();
+    const accepting = accept(near, { maxMessageSize: -1 });
+    await write(far, utf8(REQUEST));
+    assertInstanceOf(await rejection(accepting), RangeError);
+    assert(near.isClosed);
+    assert((await readHead(far)).startsWith("HTTP/1.1 101 "));
+    assertEquals(await far.read(new Uint8Array(1)), null);
+  }),
+);
+
+Deno.test(
   "accept(): a head that does not come, or an answer to it, takes too long",
   bounded(() =>
     withClock(async (clock) => {
