@@ -142,10 +142,10 @@ export function badTimeout(timeout: number): RangeError {
   return new RangeError(`handshakeTimeout must be 0 or more (${timeout})`);
 }
 
-/** Closes the transport, if it is not closed already. */
-export function close(duplex: ByteDuplex): void {
+/** Closes a transport, or a listener, if it is not closed already. */
+export function close(resource: { close(): void }): void {
   try {
-    duplex.close();
+    resource.close();
   } catch {
     // It is.
   }

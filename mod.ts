@@ -1,29 +1,30 @@
 /**
  * WebSocket, RFC 6455 with permessage-deflate (RFC 7692), in layers that can be
- * used apart: {@linkcode accept} and {@linkcode connect} for messages over any
- * byte stream, {@linkcode WebSocketProtocol} for the protocol without input and
- * output, and pure functions for frames and for the opening handshake.
+ * used apart: {@linkcode serve} for a server, {@linkcode accept} and
+ * {@linkcode connect} for messages over any byte stream,
+ * {@linkcode WebSocketProtocol} for the protocol without input and output, and
+ * pure functions for frames and for the opening handshake.
  *
  * Compression is in `./deflate`, and helpers for tests are in `./testing`, so
  * that who needs neither loads neither.
  *
  * @example An echo, and who talks to it
  * ```ts
- * import { accept, connect } from "@sansio/websocket";
+ * import { connect, serve } from "@sansio/websocket";
  * import { assertEquals } from "@std/assert";
  *
  * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
- * const served = listener.accept().then(async (conn) => {
- *   const ws = await accept(conn);
- *   for await (const message of ws) await ws.send(message);
+ * const server = serve(listener, {
+ *   onConnection: async (ws) => {
+ *     for await (const message of ws) await ws.send(message);
+ *   },
  * });
  *
  * const ws = await connect(`ws://127.0.0.1:${listener.addr.port}/`);
  * await ws.send("Hello");
  * assertEquals(await ws.receive(), "Hello");
  * await ws.close();
- * await served;
- * listener.close();
+ * await server.shutdown();
  * ```
  *
  * @module
@@ -33,6 +34,9 @@
 export * from "./accept.ts";
 export * from "./connect.ts";
 export * from "./connection.ts";
+
+// A server of both, and of pages beside them.
+export * from "./serve.ts";
 
 // One message for many connections.
 export * from "./hub.ts";

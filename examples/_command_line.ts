@@ -6,7 +6,8 @@
  */
 
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
-import { serve, type ServeOptions, type Server } from "./serve.ts";
+import type { Server } from "../mod.ts";
+import { serveTapped, type TappedOptions } from "./_tap.ts";
 
 /** A flag that takes a whole number. */
 export interface NumberFlag<Default extends number | undefined> {
@@ -264,10 +265,13 @@ export async function listen(flags: ServerFlags): Promise<Deno.Listener> {
     key: await Deno.readTextFile(key!),
     alpnProtocols: ["http/1.1"],
   };
-  return tryToListen(flags, () =>
-    pem === undefined
-      ? Deno.listen({ hostname, port })
-      : Deno.listenTls({ hostname, port, ...pem }));
+  return tryToListen(
+    flags,
+    () =>
+      pem === undefined
+        ? Deno.listen({ hostname, port })
+        : Deno.listenTls({ hostname, port, ...pem }),
+  );
 }
 
 /**
@@ -332,15 +336,16 @@ export function urlOf(
 export async function runServer(
   scheme: "ws" | "http",
   flags: ServerFlags,
-  options: ServeOptions,
+  options: TappedOptions,
 ): Promise<Server> {
   try {
-    const server = serve(await listen(flags), options);
+    const listener = await listen(flags);
+    const server = serveTapped(listener, options);
     stopOnSignals(async () => {
       await server.shutdown();
       return 0;
     });
-    console.log(`Listening on ${urlOf(scheme, server.addr, flags)}`);
+    console.log(`Listening on ${urlOf(scheme, listener.addr, flags)}`);
     return server;
   } catch (error) {
     return exitWith(error);

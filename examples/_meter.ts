@@ -1,5 +1,5 @@
 /**
- * Counts what goes over a socket, for `ServeOptions.tap`: all bytes, heads
+ * Counts what goes over a socket, for `TappedOptions.tap`: all bytes, heads
  * included, booked to whatever is asked for.
  *
  * @module

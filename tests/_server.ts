@@ -1,6 +1,7 @@
 /** Servers on real sockets, and clients that write what they like to them. */
 import { parseResponseHead, type ResponseHead } from "../handshake.ts";
-import { serve, type ServeOptions, type Server } from "../examples/serve.ts";
+import { serveTapped, type TappedOptions } from "../examples/_tap.ts";
+import type { Server } from "../serve.ts";
 import { concat, utf8 } from "./_bytes.ts";
 
 /** Rejects unless the promise settles in time. */
@@ -22,7 +23,7 @@ export async function within<T>(
   }
 }
 
-/** A server of `examples/serve.ts` at a free port of this machine. */
+/** A server at a free port of this machine. */
 export class TestServer implements AsyncDisposable {
   readonly server: Server;
   readonly port: number;
@@ -30,15 +31,15 @@ export class TestServer implements AsyncDisposable {
   readonly errors: unknown[] = [];
 
   constructor(
-    options: Partial<ServeOptions> = {},
+    options: Partial<TappedOptions> = {},
     listener: Deno.Listener = Deno.listen({ hostname: "127.0.0.1", port: 0 }),
   ) {
-    this.server = serve(listener, {
+    this.server = serveTapped(listener, {
       onConnection: (ws) => ws.forEach((message) => ws.send(message)),
       onError: (error) => this.errors.push(error),
       ...options,
     });
-    this.port = (this.server.addr as Deno.NetAddr).port;
+    this.port = (listener.addr as Deno.NetAddr).port;
   }
 
   get url(): string {
@@ -59,7 +60,7 @@ export class TestServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await within(this.server.shutdown({ grace: 2000 }));
+    await within(this.server.shutdown({ timeout: 2000 }));
   }
 }
 

@@ -9,7 +9,8 @@ const ABOVE: Record<string, string[]> = {
   "handshake.ts": ["frame.ts", "protocol.ts", "deflate.ts", "connection.ts"],
   "protocol.ts": ["handshake.ts", "deflate.ts", "connection.ts"],
   "deflate.ts": ["connection.ts"],
-  "connection.ts": ["hub.ts"],
+  "connection.ts": ["hub.ts", "accept.ts", "connect.ts", "serve.ts"],
+  "serve.ts": ["connect.ts", "hub.ts", "deflate.ts"],
   "hub.ts": ["deflate.ts"],
   "testing.ts": ["protocol.ts", "handshake.ts", "connection.ts", "deflate.ts"],
 };
@@ -25,6 +26,7 @@ const ANYWHERE = [
   "hub.ts",
   "prepared.ts",
   "protocol.ts",
+  "serve.ts",
   "testing.ts",
 ];
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { ServeOptions } from "../examples/serve.ts";
+import type { ServeOptions } from "../serve.ts";
 import {
   accept,
   CloseCode,

@@ -14,7 +14,7 @@ import {
   Opcode,
   type Role,
 } from "../mod.ts";
-import { serve } from "../examples/serve.ts";
+import { serve } from "../serve.ts";
 import { concat, utf8 } from "./_bytes.ts";
 
 const MAX_MESSAGE_SIZE = 70_000;
@@ -247,11 +247,12 @@ const options = {
 } as const;
 
 Deno.test("RFC 6455, a server, in bulk and byte by byte", async () => {
-  const server = serve(Deno.listen({ hostname: "127.0.0.1", port: 0 }), {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const server = serve(listener, {
     ...options,
     onConnection: (ws) => ws.forEach((data, type) => ws.send(data, { type })),
   });
-  const { port } = server.addr as Deno.NetAddr;
+  const { port } = listener.addr;
   await check("server", async () => {
     const conn = await Deno.connect({ hostname: "127.0.0.1", port });
     conn.setNoDelay();
@@ -263,7 +264,7 @@ Deno.test("RFC 6455, a server, in bulk and byte by byte", async () => {
     await readHead(conn);
     return conn;
   });
-  await server.shutdown({ grace: 2000 });
+  await server.shutdown({ timeout: 2000 });
 });
 
 Deno.test("RFC 6455, a client, in bulk and byte by byte", async () => {

@@ -95,7 +95,7 @@ Deno.test("handlers that never return hold up nobody, and shutdown() gets past t
   }
   await assertServes(server, before);
   const began = performance.now();
-  await within(server.server.shutdown({ grace: 1000 }), 20_000);
+  await within(server.server.shutdown({ timeout: 1000 }), 20_000);
   assert(performance.now() - began < 10_000);
   for (const ws of stuck) await within(ws.closed, 20_000);
 });

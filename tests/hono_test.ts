@@ -1,4 +1,4 @@
-/** An app of npm `hono` on examples/serve.ts: pages and WebSockets at one port. */
+/** An app of npm `hono` on serve.ts: pages and WebSockets at one port. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { connect } from "../connect.ts";
 import { HandshakeError } from "../handshake.ts";

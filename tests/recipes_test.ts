@@ -645,11 +645,11 @@ Deno.test("graceful_restart: clients go over to the next server", {
 });
 
 Deno.test("graceful_restart: connections are closed one after the other", async () => {
-  const draining = new DrainingServer(
-    Deno.listen({ hostname: "127.0.0.1", port: 0 }),
-    { onConnection: (ws) => ws.forEach((message) => ws.send(message)) },
-  );
-  const { port } = draining.server.addr as Deno.NetAddr;
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const draining = new DrainingServer(listener, {
+    onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+  });
   const clients = await Promise.all(
     Array.from({ length: 5 }, async () => {
       const ws = await connect(`ws://127.0.0.1:${port}/`);

@@ -4,13 +4,16 @@ import {
   assertInstanceOf,
   assertRejects,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { connect } from "../connect.ts";
-import type { WebSocketConnection } from "../connection.ts";
+import type { Duplex, WebSocketConnection } from "../connection.ts";
 import { encodeClosePayload, encodeFrame, Opcode } from "../frame.ts";
 import { HandshakeError } from "../handshake.ts";
+import { type Listener, serve } from "../serve.ts";
 import { concat, utf8 } from "./_bytes.ts";
 import { hasOpenssl, makeCertificate } from "./_certificate.ts";
+import { duplexPair, type MemoryDuplex, toStreams } from "./_duplex_pair.ts";
 import { request, TestServer, upgrade, within } from "./_server.ts";
 
 const KEY = 0x37fa213d;
@@ -529,7 +532,7 @@ Deno.test("the peer's own end is no error of the handler's", async () => {
   assertEquals(lines, []);
 });
 
-Deno.test("tap sees the bytes of pages and of WebSockets", async () => {
+Deno.test("a listener may wrap what it accepts, and see the bytes of pages and of WebSockets", async () => {
   const seen: string[] = [];
   await using server = new TestServer({
     tap: (conn) => ({
@@ -566,6 +569,71 @@ Deno.test("no answer waits for its head to be acknowledged", async () => {
   });
   await server.ask(request("GET /"));
   assertEquals(calls, [true, "answer"]);
+});
+
+Deno.test("handlers of either kind learn who asks", async () => {
+  const asked: (string | undefined)[] = [];
+  await using server = new TestServer({
+    handler: (_, { remoteAddr }) => {
+      asked.push(remoteAddr?.hostname);
+      return new Response("A page");
+    },
+    onRequest: (_, { remoteAddr }) => {
+      asked.push(remoteAddr?.hostname);
+    },
+  });
+  await server.ask(request("GET /"));
+  await assertServes(server);
+  assertEquals(asked, ["127.0.0.1", "127.0.0.1"]);
+});
+
+// --- Any listener ------------------------------------------------------------
+
+/** A listener of streams in memory, that knows no error of Deno's. */
+class MemoryListener implements Listener {
+  accepted = 0;
+  isClosed = false;
+  #waiting: ReturnType<typeof Promise.withResolvers<Duplex>> | undefined;
+
+  accept(): Promise<Duplex> {
+    this.accepted++;
+    this.#waiting = Promise.withResolvers();
+    if (this.isClosed) this.close();
+    return this.#waiting.promise;
+  }
+
+  /** Connects to it. */
+  dial(wrap: (duplex: MemoryDuplex) => Duplex): MemoryDuplex {
+    const [here, there] = duplexPair();
+    this.#waiting!.resolve(wrap(here));
+    return there;
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.#waiting?.reject(new Error("It is closed"));
+  }
+}
+
+Deno.test("connections may come from anywhere, as bytes or as streams", async () => {
+  const listener = new MemoryListener();
+  const errors: unknown[] = [];
+  const server = serve(listener, {
+    onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+    onError: (error) => errors.push(error),
+  });
+  for (const wrap of [(it: MemoryDuplex): Duplex => it, toStreams]) {
+    const ws = await connect("ws://test/", {
+      dial: () => listener.dial(wrap),
+    });
+    await ws.send("Hello");
+    assertEquals(await within(ws.receive()), "Hello");
+    await ws.close();
+  }
+  await within(server.shutdown());
+  // What it rejects with then is nobody's error.
+  assertEquals(errors, []);
+  assertEquals(listener.accepted, 3);
 });
 
 // --- Limits ------------------------------------------------------------------
@@ -608,6 +676,48 @@ async function assertServesSoon(server: TestServer): Promise<void> {
     }
   }
 }
+
+Deno.test("limits that make no sense are refused, and nothing is served", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  for (
+    const name of [
+      "maxConnections",
+      "maxConnectionsPerAddress",
+      "keepAliveTimeout",
+      "handshakeTimeout",
+      "maxBodySize",
+    ]
+  ) {
+    for (const wrong of [NaN, -1]) {
+      const options = { onConnection: () => {}, [name]: wrong };
+      assertThrows(
+        () => serve(listener, options),
+        RangeError,
+        `${name} must be 0 or more (${wrong})`,
+      );
+    }
+  }
+  await using server = new TestServer();
+  await assertRejects(
+    () => server.server.shutdown({ timeout: NaN }),
+    RangeError,
+    "timeout",
+  );
+  await assertServes(server);
+});
+
+Deno.test("a body that is larger than it may be is refused", async () => {
+  await using server = new TestServer({
+    maxBodySize: 5,
+    handler: async (request) => new Response(await request.text()),
+  });
+  for (const [length, status] of [[5, 200], [6, 413]] as const) {
+    const answer = await server.ask(
+      request("POST /", `Content-Length: ${length}`) + "x".repeat(length),
+    );
+    assertEquals(answer.status, status);
+  }
+});
 
 Deno.test("another address has a limit of its own", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -763,7 +873,7 @@ Deno.test("shutdown() waits for handlers, but not for ever", async (t) => {
     using waiting = await server.dial();
     await waiting.write(request("GET /"));
     const began = performance.now();
-    await within(server.server.shutdown({ grace: 200 }));
+    await within(server.server.shutdown({ timeout: 200 }));
     assert(performance.now() - began < 2000);
     await within(server.server.finished);
     assertEquals(await waiting.readToEnd(), "");
@@ -795,6 +905,41 @@ Deno.test("shutdown() while hands are being shaken closes with 1001", async () =
   client.conn.close();
   await within(done);
   assert(!isCalled);
+});
+
+Deno.test("a signal shuts the server down, early or late", async () => {
+  const stopping = new AbortController();
+  const server = new TestServer({ signal: stopping.signal });
+  const ws = await connect(server.url);
+  stopping.abort();
+  await within(server.server.finished);
+  assertEquals((await within(ws.closed)).code, 1001);
+  const late = new TestServer({ signal: stopping.signal });
+  await within(late.server.finished);
+  assertEquals([...server.errors, ...late.errors], []);
+});
+
+Deno.test("`await using` shuts the server down", async () => {
+  const listener = new MemoryListener();
+  {
+    await using _ = serve(listener, { onConnection: () => {} });
+    assert(!listener.isClosed);
+  }
+  assert(listener.isClosed);
+});
+
+Deno.test("shutdown() with a timeout of 0 waits as long as it takes", async () => {
+  const { opened, open } = gate();
+  const server = new TestServer({ onConnection: () => opened });
+  const ws = await connect(server.url);
+  const done = server.server.shutdown({ timeout: 0 });
+  assertEquals((await within(ws.closed)).code, 1001);
+  let isDone = false;
+  done.then(() => isDone = true);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert(!isDone);
+  open();
+  await within(done);
 });
 
 Deno.test("closing the listener stops nothing but the loop", async () => {

@@ -1,7 +1,6 @@
 /** What examples/echo.ts does not do: broadcast, and work on messages. */
 
-import { Hub, type WebSocketConnection } from "../../mod.ts";
-import { serve } from "../../examples/serve.ts";
+import { Hub, serve, type WebSocketConnection } from "../../mod.ts";
 
 const [mode, port] = Deno.args;
 const hub = new Hub();

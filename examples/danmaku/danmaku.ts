@@ -5,8 +5,12 @@
  */
 
 import { encodeBase64 } from "@std/encoding/base64";
-import { HandshakeError, Hub, type WebSocketConnection } from "../../mod.ts";
-import type { ServeOptions } from "../serve.ts";
+import {
+  HandshakeError,
+  Hub,
+  type ServeOptions,
+  type WebSocketConnection,
+} from "../../mod.ts";
 import { readRoomName } from "./comment.ts";
 import { Room } from "./room.ts";
 

@@ -13,7 +13,7 @@ import { connect, parseResponseHead } from "../../mod.ts";
 import { permessageDeflate } from "../../deflate.ts";
 import { exitWith, readFlags } from "../_command_line.ts";
 import type { Tally } from "../_meter.ts";
-import { serve } from "../serve.ts";
+import { serveTapped } from "../_tap.ts";
 import { type State, type Way, WAYS } from "./job.ts";
 import { Progress } from "./progress.ts";
 
@@ -74,7 +74,7 @@ export async function measure(
 ): Promise<Record<Way, Figures>> {
   const progress = new Progress(() => new Response(null, { status: 404 }));
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const server = serve(listener, progress.serveOptions);
+  const server = serveTapped(listener, progress.serveOptions);
   await using stack = new AsyncDisposableStack();
   stack.defer(() => server.shutdown());
   const host = `127.0.0.1:${listener.addr.port}`;

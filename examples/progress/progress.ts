@@ -17,7 +17,7 @@ import {
   type WebSocketConnection,
 } from "../../mod.ts";
 import { Meter } from "../_meter.ts";
-import type { ServeOptions } from "../serve.ts";
+import type { TappedOptions } from "../_tap.ts";
 import { Job, type State, type Way, WAYS } from "./job.ts";
 
 // 128 bits that the page makes up.
@@ -54,8 +54,8 @@ export class Progress {
     this.#longestPoll = longestPoll;
   }
 
-  /** What to hand to `serve()`. */
-  get serveOptions(): ServeOptions {
+  /** What to hand to `serveTapped()`. */
+  get serveOptions(): TappedOptions {
     return {
       maxMessageSize: 1024,
       maxConnections: 4 * MAX_JOBS,

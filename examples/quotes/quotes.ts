@@ -18,7 +18,7 @@ import {
 } from "../../mod.ts";
 import { permessageDeflate } from "../../deflate.ts";
 import { Meter, newTally, type Tally } from "../_meter.ts";
-import type { ServeOptions } from "../serve.ts";
+import type { TappedOptions } from "../_tap.ts";
 import { GOODS, Market, type MarketOptions, type Quote } from "./market.ts";
 
 const PATH = "/quotes";
@@ -61,8 +61,8 @@ export class Quotes {
     this.market = new Market((quote) => this.#publish(quote), options);
   }
 
-  /** What to hand to `serve()`. */
-  get serveOptions(): ServeOptions {
+  /** What to hand to `serveTapped()`. */
+  get serveOptions(): TappedOptions {
     return {
       maxMessageSize: 4096,
       // Who wants everything, and does not read, is given up.

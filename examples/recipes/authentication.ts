@@ -11,7 +11,12 @@
  * @module
  */
 
-import { CloseCode, HandshakeError, isOriginAllowed } from "../../mod.ts";
+import {
+  CloseCode,
+  HandshakeError,
+  isOriginAllowed,
+  type ServeOptions,
+} from "../../mod.ts";
 import {
   exitWith,
   HOST_FLAG,
@@ -19,7 +24,6 @@ import {
   readFlags,
   runServer,
 } from "../_command_line.ts";
-import type { ServeOptions } from "../serve.ts";
 
 /** Who somebody is, and until when, in milliseconds since 1970. */
 export interface Session {

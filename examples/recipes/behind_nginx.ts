@@ -9,7 +9,11 @@
  * @module
  */
 
-import type { WebSocketConnection } from "../../mod.ts";
+import {
+  serve,
+  type ServeOptions,
+  type WebSocketConnection,
+} from "../../mod.ts";
 import {
   exitWith,
   listen,
@@ -17,7 +21,6 @@ import {
   stopOnSignals,
   urlOf,
 } from "../_command_line.ts";
-import { serve, type ServeOptions } from "../serve.ts";
 
 /** Where a client really is. Whoever can open the socket could make it up. */
 function addressOf(ws: WebSocketConnection): string {
@@ -47,7 +50,9 @@ if (import.meta.main) {
     await Deno.chmod(unix, 0o660);
     const server = serve(listener, OPTIONS);
     stopOnSignals(() => server.shutdown().then(() => 0));
-    console.log(`Listening on ${urlOf("http", server.addr, { hostname: "" })}`);
+    console.log(
+      `Listening on ${urlOf("http", listener.addr, { hostname: "" })}`,
+    );
   } catch (error) {
     exitWith(error);
   }

@@ -13,7 +13,13 @@
  * @module
  */
 
-import { CloseCode, type WebSocketConnection } from "../../mod.ts";
+import {
+  CloseCode,
+  serve,
+  type ServeOptions,
+  type Server,
+  type WebSocketConnection,
+} from "../../mod.ts";
 import {
   exitWith,
   HOST_FLAG,
@@ -23,7 +29,6 @@ import {
   tryToListen,
   urlOf,
 } from "../_command_line.ts";
-import { serve, type ServeOptions, type Server } from "../serve.ts";
 
 /** Options of {@linkcode DrainingServer.drain}. */
 export interface DrainOptions {
@@ -113,7 +118,7 @@ if (import.meta.main) {
       await draining.drain(flags);
       return 0;
     });
-    console.log(`Listening on ${urlOf("ws", draining.server.addr, flags)}`);
+    console.log(`Listening on ${urlOf("ws", listener.addr, flags)}`);
   } catch (error) {
     exitWith(error);
   }

@@ -13,6 +13,7 @@
  * @module
  */
 
+import { serve, type ServeOptions } from "../../mod.ts";
 import {
   exitWith,
   portFlag,
@@ -21,29 +22,29 @@ import {
   tryToListen,
   urlOf,
 } from "../_command_line.ts";
-import { serve, type Server } from "../serve.ts";
 
-/** Serves TLS with a certificate and its private key, both in PEM format. */
-export function serveTls(
+/** Listens with a certificate and its private key, both in PEM format. */
+function listenTls(
   address: { hostname: string; port: number },
   pem: { cert: string; key: string },
-): Server {
-  const listener = Deno.listenTls({
+): Deno.TlsListener {
+  return Deno.listenTls({
     ...address,
     ...pem,
     // A browser that is offered HTTP/2 as well might take it.
     alpnProtocols: ["http/1.1"],
   });
-  return serve(listener, {
-    handler: () =>
-      new Response("A page over TLS\n", {
-        // From now on browsers come by https: and wss: only. When you are sure
-        // that it works, make it a year: 31536000 seconds.
-        headers: { "strict-transport-security": "max-age=300" },
-      }),
-    onConnection: (ws) => ws.forEach((message) => ws.send(message)),
-  });
 }
+
+const OPTIONS: ServeOptions = {
+  handler: () =>
+    new Response("A page over TLS\n", {
+      // From now on browsers come by https: and wss: only. When you are sure
+      // that it works, make it a year: 31536000 seconds.
+      headers: { "strict-transport-security": "max-age=300" },
+    }),
+  onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+};
 
 if (import.meta.main) {
   const flags = readFlags("An echo at wss:, and a page at https:.", {
@@ -72,9 +73,10 @@ if (import.meta.main) {
       cert: await Deno.readTextFile(flags.cert),
       key: await Deno.readTextFile(flags.key),
     };
-    const server = tryToListen(flags, () => serveTls(flags, pem));
+    const listener = tryToListen(flags, () => listenTls(flags, pem));
+    const server = serve(listener, OPTIONS);
     stopOnSignals(() => server.shutdown().then(() => 0));
-    console.log(`Listening on ${urlOf("ws", server.addr, flags)}`);
+    console.log(`Listening on ${urlOf("ws", listener.addr, flags)}`);
   } catch (error) {
     exitWith(error);
   }

@@ -12,7 +12,12 @@
  */
 
 import { createHash } from "node:crypto";
-import { connect, type WebSocketConnection } from "../../mod.ts";
+import {
+  connect,
+  serve,
+  type ServeOptions,
+  type WebSocketConnection,
+} from "../../mod.ts";
 import {
   exitWith,
   HOST_FLAG,
@@ -21,7 +26,6 @@ import {
   runServer,
 } from "../_command_line.ts";
 import { readPage } from "../_page.ts";
-import { serve, type ServeOptions } from "../serve.ts";
 
 /** How often the client is told how far it is, in milliseconds. */
 const INTERVAL = 100;

@@ -12,9 +12,13 @@
 
 import { Hono } from "hono";
 import { html } from "hono/html";
-import { HandshakeError, Hub, type WebSocketConnection } from "../../mod.ts";
+import {
+  HandshakeError,
+  Hub,
+  type ServeOptions,
+  type WebSocketConnection,
+} from "../../mod.ts";
 import { HOST_FLAG, portFlag, readFlags, runServer } from "../_command_line.ts";
-import type { ServeOptions } from "../serve.ts";
 
 /** What to serve: give it to `serve()`. */
 export function rooms(): ServeOptions {

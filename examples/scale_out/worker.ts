@@ -5,7 +5,7 @@
  * @module
  */
 
-import { Hub } from "../../mod.ts";
+import { Hub, serve } from "../../mod.ts";
 import {
   exitWith,
   readFlags,
@@ -13,7 +13,6 @@ import {
   UsageError,
 } from "../_command_line.ts";
 import { Danmaku } from "../danmaku/danmaku.ts";
-import { serve } from "../serve.ts";
 import { WORKER_FLAGS } from "./flags.ts";
 import { reasonOf, RedisBackplane } from "./redis_backplane.ts";
 

@@ -6,20 +6,15 @@
  * @module
  */
 
-import {
-  type ByteDuplex,
-  HandshakeError,
-  type ReceivedRequest,
-  type RequestHead,
-} from "../mod.ts";
+import type { ReceivedRequest } from "./accept.ts";
+import { HandshakeError, type RequestHead } from "./handshake.ts";
+import { Deadline } from "./_deadline.ts";
+import type { ByteDuplex } from "./_duplex.ts";
+import { encodeLatin1 } from "./_field_lines.ts";
+import { close, lingerAndClose, writeAll } from "./_opening.ts";
 
-/** The largest body of a request, in bytes. */
-const MAX_BODY_SIZE = 1024 * 1024;
 /** How long a body, or one part of an answer, may take, in milliseconds. */
 const TRANSFER_TIMEOUT = 30_000;
-/** How long, and for how many bytes, a peer is heard that is to hang up. */
-const LINGER_TIME = 1000;
-const LINGER_LENGTH = 256 * 1024;
 
 const ENCODER = new TextEncoder();
 const CONTINUE = ENCODER.encode("HTTP/1.1 100 Continue\r\n\r\n");
@@ -55,23 +50,35 @@ const REASONS: Record<number, string> = {
   503: "Service Unavailable",
 };
 
+/** Options of {@linkcode Exchange}. */
+export interface ExchangeOptions {
+  /** Whether the request came by TLS. */
+  secure: boolean;
+  /** The largest body of a request, in bytes. */
+  maxBodySize: number;
+}
+
 /** One request, and its answer. */
 export class Exchange {
   readonly #duplex: ByteDuplex;
   readonly #head: RequestHead;
-  readonly #scheme: "http" | "https";
+  readonly #options: ExchangeOptions;
   #rest: Uint8Array<ArrayBuffer>;
 
   /**
    * @param duplex Where the request came from.
    * @param received Its head, and what came behind that.
-   * @param conn What the duplex is built on: TLS, or not.
+   * @param options What holds for the request.
    */
-  constructor(duplex: ByteDuplex, received: ReceivedRequest, conn: Deno.Conn) {
+  constructor(
+    duplex: ByteDuplex,
+    received: ReceivedRequest,
+    options: ExchangeOptions,
+  ) {
     this.#duplex = duplex;
     this.#head = received.head;
     this.#rest = received.rest;
-    this.#scheme = "handshake" in conn ? "https" : "http";
+    this.#options = options;
   }
 
   /**
@@ -100,7 +107,8 @@ export class Exchange {
   #url(): URL {
     const { target, headers } = this.#head;
     if (/^https?:/i.test(target)) return new URL(target);
-    const origin = `${this.#scheme}://${headers.get("host") ?? "localhost"}`;
+    const scheme = this.#options.secure ? "https" : "http";
+    const origin = `${scheme}://${headers.get("host") ?? "localhost"}`;
     return new URL(target === "*" ? origin : origin + target);
   }
 
@@ -114,9 +122,10 @@ export class Exchange {
     }
     const length = Number(headers.get("content-length") ?? 0);
     if (length === 0) return null;
-    if (length > MAX_BODY_SIZE) {
+    const { maxBodySize } = this.#options;
+    if (length > maxBodySize) {
       throw new HandshakeError(
-        `A body must not have more than ${MAX_BODY_SIZE} bytes, got [${length}]`,
+        `A body must not have more than ${maxBodySize} bytes, got [${length}]`,
         { status: 413 },
       );
     }
@@ -220,39 +229,17 @@ function checkPart(part: unknown): void {
   throw new TypeError(`A body has to be made of bytes, got [${typeof part}]`);
 }
 
-/**
- * Closes the stream once the peer had time to read what it was sent: to close
- * while it still sends could cost it that (RFC 9112 §9.6).
- */
+/** Says a last word, and closes the stream once the peer could read it. */
 export async function hangUp(
   duplex: ByteDuplex,
   lastWords: Uint8Array = new Uint8Array(0),
 ): Promise<void> {
-  const timer = setTimeout(() => close(duplex), LINGER_TIME);
   try {
-    await writeAll(duplex, lastWords);
-    await duplex.closeWrite?.();
-    const waste = new Uint8Array(4096);
-    for (let length = 0; length < LINGER_LENGTH;) {
-      const got = await duplex.read(waste);
-      if (got === null) break;
-      length += got;
-    }
+    await write(duplex, lastWords);
   } catch {
     // It is gone.
-  } finally {
-    clearTimeout(timer);
-    close(duplex);
   }
-}
-
-/** Closes a stream, or a listener, unless it is closed. */
-export function close(resource: { close(): void }): void {
-  try {
-    resource.close();
-  } catch {
-    // It is.
-  }
+  await lingerAndClose(duplex);
 }
 
 function read(
@@ -276,21 +263,17 @@ function write(duplex: ByteDuplex, bytes: Uint8Array): Promise<void> {
   return inTime(duplex, () => writeAll(duplex, bytes));
 }
 
-async function writeAll(duplex: ByteDuplex, bytes: Uint8Array): Promise<void> {
-  let rest = bytes;
-  while (rest.length > 0) rest = rest.subarray(await duplex.write(rest));
-}
-
 /** Closes the stream if it takes too long: nobody waits for ever for a peer. */
 async function inTime(
   duplex: ByteDuplex,
   act: () => Promise<void>,
 ): Promise<void> {
   let isLate = false;
-  const timer = setTimeout(() => {
+  const onDeadline = (): void => {
     isLate = true;
     close(duplex);
-  }, TRANSFER_TIMEOUT);
+  };
+  const deadline = new Deadline(TRANSFER_TIMEOUT, { onDeadline });
   try {
     await act();
   } catch (error) {
@@ -300,10 +283,6 @@ async function inTime(
       { status: 408, kind: "timeout" },
     );
   } finally {
-    clearTimeout(timer);
+    deadline.cancel();
   }
-}
-
-function encodeLatin1(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }

@@ -1,0 +1,449 @@
+/**
+ * A server on any listener: one loop that accepts connections, answers plain
+ * requests, and hands over those that become WebSockets.
+ *
+ * It is no general web server. It speaks HTTP/1.1, one request after the other on
+ * each connection; the body of a request comes whole, is limited, and needs a
+ * `Content-Length` (411 without). That is enough for the pages and the few
+ * requests that go with a WebSocket, at the same port.
+ *
+ * @example A page, and an echo
+ * ```ts
+ * import { connect, serve } from "@sansio/websocket";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const server = serve(listener, {
+ *   handler: () => new Response("A page"),
+ *   onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+ * });
+ *
+ * const { port } = listener.addr;
+ * const page = await fetch(`http://127.0.0.1:${port}/`);
+ * assertEquals(await page.text(), "A page");
+ *
+ * const ws = await connect(`ws://127.0.0.1:${port}/`);
+ * await ws.send("Hello");
+ * assertEquals(await ws.receive(), "Hello");
+ * await ws.close();
+ * await server.shutdown();
+ * ```
+ *
+ * @module
+ */
+
+import {
+  accept,
+  type AnswerOptions,
+  readRequest,
+  type ReceivedRequest,
+  type RequestInfo,
+} from "./accept.ts";
+import {
+  ConnectionClosedError,
+  type ConnectionOptions,
+  type Duplex,
+  type HandshakeOptions,
+  type WebSocketConnection,
+} from "./connection.ts";
+import { CloseCode } from "./frame.ts";
+import { HandshakeError, isUpgrade, rejectUpgrade } from "./handshake.ts";
+import { Deadline } from "./_deadline.ts";
+import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
+import { Exchange, hangUp } from "./_http.ts";
+import { close } from "./_opening.ts";
+
+/** Where connections come from: what `Deno.listen()` returns is one. */
+export interface Listener {
+  /**
+   * Waits for the next connection. What it rejects with ends the loop if its
+   * name is `BadResource`, and is reported otherwise; the loop goes on then.
+   */
+  accept(): Promise<Duplex>;
+  /** Ends it: nobody is accepted any more, and who waits for it is rejected. */
+  close(): void;
+}
+
+/** Options of {@linkcode serve}. */
+export interface ServeOptions
+  extends AnswerOptions, ConnectionOptions, HandshakeOptions {
+  /**
+   * Takes over a connection. When it returns, the connection is closed with
+   * 1000, and with 1011 when it throws, unless it is closed already.
+   */
+  onConnection: (ws: WebSocketConnection) => unknown;
+  /**
+   * Answers plain requests, as any `fetch`-style handler does.
+   *
+   * @default {undefined} (404 to all)
+   */
+  handler?:
+    | ((request: Request, info: RequestInfo) => Response | Promise<Response>)
+    | undefined;
+  /**
+   * How many connections there may be; more are answered with 503.
+   *
+   * @default {Infinity}
+   */
+  maxConnections?: number | undefined;
+  /**
+   * How many of them may come from one IP address.
+   *
+   * @default {Infinity}
+   */
+  maxConnectionsPerAddress?: number | undefined;
+  /**
+   * How long a connection is kept for another plain request, in milliseconds; 0
+   * for ever.
+   *
+   * @default {15000}
+   */
+  keepAliveTimeout?: number | undefined;
+  /**
+   * The largest body of a plain request, in bytes; a larger one is refused with
+   * 413.
+   *
+   * @default {1048576}
+   */
+  maxBodySize?: number | undefined;
+  /**
+   * Told of every error.
+   *
+   * @default {undefined} (a line on stderr, unless the peer is to blame)
+   */
+  onError?: ((error: unknown) => void) | undefined;
+  /**
+   * Shuts the server down, as {@linkcode Server.shutdown} does.
+   *
+   * @default {undefined}
+   */
+  signal?: AbortSignal | undefined;
+}
+
+/** Options of {@linkcode Server.shutdown}. */
+export interface ShutdownOptions {
+  /**
+   * How long peers and handlers may take, in milliseconds, before they are cut
+   * off; 0 for ever.
+   *
+   * @default {5000}
+   */
+  timeout?: number | undefined;
+}
+
+/** A running server. */
+export interface Server extends AsyncDisposable {
+  /** Resolved when it listens no more, and all that was under way is done. */
+  readonly finished: Promise<void>;
+  /**
+   * Stops: nobody is accepted any more, plain requests that have arrived are
+   * answered, and WebSockets are closed with 1001.
+   *
+   * @param options How long that may take.
+   * @returns What {@linkcode Server.finished} is.
+   */
+  shutdown(options?: ShutdownOptions): Promise<void>;
+}
+
+const MAX_BODY_SIZE = 1024 * 1024;
+
+const NOTHING = new Uint8Array(0);
+
+/** A connection: waiting for a request, busy with one, or a WebSocket. */
+interface Peer {
+  readonly duplex: ByteDuplex;
+  /** Whether it came by TLS. */
+  readonly secure: boolean;
+  /** The IP address; empty where there is none. */
+  readonly address: string;
+  state: "waiting" | "busy" | WebSocketConnection;
+}
+
+/**
+ * Serves all who connect, until it is shut down.
+ *
+ * @param listener Of TCP, TLS or Unix sockets, such as `Deno.listen()` returns.
+ * It belongs to the server. To watch the bytes of connections, or to know more of
+ * them, hand in one that wraps what another one accepts.
+ * @param options What to serve, and to whom.
+ * @throws {RangeError} If a limit of the server's own is out of range.
+ *
+ * @example Many connections at most, until a signal
+ * ```ts
+ * import { serve } from "@sansio/websocket/serve";
+ *
+ * const stopping = new AbortController();
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { finished } = serve(listener, {
+ *   onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+ *   maxConnections: 10_000,
+ *   maxConnectionsPerAddress: 100,
+ *   signal: stopping.signal,
+ * });
+ *
+ * stopping.abort();
+ * await finished;
+ * ```
+ */
+export function serve(listener: Listener, options: ServeOptions): Server {
+  return new Loop(listener, options);
+}
+
+class Loop implements Server {
+  readonly finished: Promise<void>;
+  readonly #listener: Listener;
+  readonly #options: ServeOptions;
+  readonly #peers = new Set<Peer>();
+  readonly #perAddress = new Map<string, number>();
+  #finish!: () => void;
+  // The loop itself, and each connection with its handler.
+  #running = 1;
+  #isStopping = false;
+
+  constructor(listener: Listener, { signal, ...options }: ServeOptions) {
+    for (const name of LIMITS) assertLimit(name, options[name]);
+    this.#listener = listener;
+    this.#options = options;
+    this.finished = new Promise((resolve) => this.#finish = resolve);
+    const onAbort = () => this.shutdown();
+    signal?.addEventListener("abort", onAbort);
+    this.finished.then(() => signal?.removeEventListener("abort", onAbort));
+    if (signal?.aborted) onAbort();
+    this.#acceptAll();
+  }
+
+  async #acceptAll(): Promise<void> {
+    let isFailing = false;
+    for (;;) {
+      try {
+        this.#serve(await this.#listener.accept());
+        isFailing = false;
+      } catch (error) {
+        // It is closed, whatever it calls that.
+        if (this.#isStopping || nameOf(error) === "BadResource") break;
+        // To wait would let who resets a connection early stop all others.
+        if (GONE.has(nameOf(error))) continue;
+        // Out of file descriptors, most likely: some will be free again.
+        if (!isFailing) this.#report(error);
+        isFailing = true;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+    if (--this.#running === 0) this.#finish();
+  }
+
+  async #serve(duplex: Duplex): Promise<void> {
+    const peer: Peer = {
+      duplex: toByteDuplex(duplex),
+      secure: "handshake" in duplex,
+      address: duplex.remoteAddr?.hostname ?? "",
+      state: "waiting",
+    };
+    this.#running++;
+    // What was needed to open it is not kept while it lasts.
+    const ws = await this.#open(peer);
+    if (ws !== undefined) {
+      try {
+        await this.#options.onConnection(ws);
+        await ws.close();
+      } catch (error) {
+        this.#report(error);
+        await ws.close(CloseCode.InternalError);
+      }
+    }
+    this.#leave(peer);
+    if (--this.#running === 0) this.#finish();
+  }
+
+  async #open(peer: Peer): Promise<WebSocketConnection | undefined> {
+    const request = await this.#servePages(peer);
+    if (request === undefined) return undefined;
+    try {
+      const ws = await accept(peer.duplex, { ...this.#options, request });
+      peer.state = ws;
+      // Its place is free then, whatever the handler is still at.
+      if (this.#isLimited) ws.closed.then(() => this.#leave(peer));
+      if (!this.#isStopping) return ws;
+      await ws.close(CloseCode.GoingAway);
+    } catch (error) {
+      this.#report(error); // it is answered already
+    }
+    return undefined;
+  }
+
+  /** Answers plain requests until there is one for an upgrade. */
+  async #servePages(peer: Peer): Promise<ReceivedRequest | undefined> {
+    const { duplex, secure } = peer;
+    try {
+      this.#enter(peer);
+      // The body of an answer would wait for its head to be acknowledged: 40 ms.
+      duplex.setNoDelay?.(true);
+      const { maxHeadSize, maxHeaders } = this.#options;
+      const { keepAliveTimeout = 15_000, maxBodySize = MAX_BODY_SIZE } =
+        this.#options;
+      let { handshakeTimeout } = this.#options;
+      let rest: Uint8Array<ArrayBuffer> | undefined = NOTHING;
+      while (rest !== undefined && !this.#isStopping) {
+        peer.state = "waiting";
+        const received = await readRequest(duplex, {
+          maxHeadSize,
+          maxHeaders,
+          handshakeTimeout,
+          received: rest,
+        });
+        if (received === undefined) break;
+        peer.state = "busy";
+        if (isUpgrade(received.head)) return received;
+        const exchange = new Exchange(duplex, received, {
+          secure,
+          maxBodySize,
+        });
+        const response = await this.#answer(await exchange.request(), duplex);
+        rest = await exchange.respond(response, { last: this.#isStopping });
+        handshakeTimeout = keepAliveTimeout;
+      }
+      await hangUp(duplex);
+    } catch (error) {
+      // Those who wait at the end are closed by shutdown().
+      if (!this.#isStopping || peer.state !== "waiting") this.#report(error);
+      if (error instanceof HandshakeError) {
+        await hangUp(duplex, rejectUpgrade(error));
+      } else {
+        close(duplex);
+      }
+    }
+    return undefined;
+  }
+
+  async #answer(
+    request: Request,
+    { remoteAddr }: ByteDuplex,
+  ): Promise<Response> {
+    try {
+      return await this.#options.handler?.(request, { remoteAddr }) ??
+        new Response("Not found\n", { status: 404 });
+    } catch (error) {
+      this.#report(error);
+      return new Response("The server made a mistake\n", { status: 500 });
+    }
+  }
+
+  // --- Who is there --------------------------------------------------------
+
+  get #isLimited(): boolean {
+    const { maxConnections, maxConnectionsPerAddress } = this.#options;
+    return (maxConnections ?? maxConnectionsPerAddress) !== undefined;
+  }
+
+  #enter(peer: Peer): void {
+    const { maxConnections, maxConnectionsPerAddress } = this.#options;
+    check(this.#peers.size + 1, maxConnections, "The server");
+    if (maxConnectionsPerAddress !== undefined) {
+      const { address } = peer;
+      const count = (this.#perAddress.get(address) ?? 0) + 1;
+      check(count, maxConnectionsPerAddress, "Your address");
+      this.#perAddress.set(address, count);
+    }
+    this.#peers.add(peer);
+  }
+
+  #leave(peer: Peer): void {
+    if (!this.#peers.delete(peer)) return;
+    if (this.#options.maxConnectionsPerAddress === undefined) return;
+    const { address } = peer;
+    const count = this.#perAddress.get(address)! - 1;
+    if (count > 0) this.#perAddress.set(address, count);
+    else this.#perAddress.delete(address);
+  }
+
+  // --- The end -------------------------------------------------------------
+
+  async shutdown({ timeout = 5000 }: ShutdownOptions = {}): Promise<void> {
+    assertLimit("timeout", timeout);
+    if (!this.#isStopping) {
+      this.#isStopping = true;
+      close(this.#listener);
+      for (const { duplex, state } of this.#peers) {
+        if (state === "waiting") close(duplex);
+        else if (state !== "busy") state.close(CloseCode.GoingAway);
+      }
+    }
+    const onDeadline = (): void => {
+      for (const { duplex, state } of this.#peers) {
+        if (typeof state === "string") close(duplex);
+        else state.terminate();
+      }
+      this.#finish();
+    };
+    const deadline = timeout > 0
+      ? new Deadline(timeout, { onDeadline })
+      : undefined;
+    await this.finished;
+    deadline?.cancel();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+
+  #report(error: unknown): void {
+    try {
+      (this.#options.onError ?? logError)(error);
+    } catch (mistake) {
+      logError(mistake);
+    }
+  }
+}
+
+function check(count: number, limit = Infinity, whose: string): void {
+  if (count <= limit) return;
+  throw new HandshakeError(`${whose} has as many connections as it may`, {
+    status: 503,
+    headers: { "Retry-After": "10" },
+  });
+}
+
+const LIMITS = [
+  "maxConnections",
+  "maxConnectionsPerAddress",
+  "keepAliveTimeout",
+  "handshakeTimeout",
+  "maxBodySize",
+] as const;
+
+function assertLimit(name: string, value: number | undefined): void {
+  if (value === undefined || value >= 0) return;
+  throw new RangeError(`${name} must be 0 or more (${value})`);
+}
+
+/** What a runtime calls an error that it has thrown. */
+function nameOf(error: unknown): string {
+  return error instanceof Error ? error.name : "";
+}
+
+/** A peer has reset its connection before it was accepted. */
+const GONE: ReadonlySet<string> = new Set([
+  "NotConnected",
+  "ConnectionReset",
+  "ConnectionAborted",
+]);
+
+/** A peer has gone, or does not speak TLS. */
+const PEERS: ReadonlySet<string> = new Set([
+  ...GONE,
+  "BrokenPipe",
+  "TimedOut",
+  "UnexpectedEof",
+  "InvalidData",
+]);
+
+/** One line on stderr, unless the peer is to blame. */
+function logError(error: unknown): void {
+  const isPeers = error instanceof HandshakeError ||
+    error instanceof ConnectionClosedError || PEERS.has(nameOf(error));
+  if (isPeers) return;
+  // The message, and where it happened.
+  const text = error instanceof Error ? error.stack ?? error.message : error;
+  const [message, place] = String(text).split(/\n\s+at /);
+  console.error(place === undefined ? message : `${message} (${place})`);
+}
