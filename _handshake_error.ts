@@ -32,7 +32,10 @@ export type HandshakeErrorKind =
   | "status"
   /** `Sec-WebSocket-Accept` does not answer the key that was sent: 101. */
   | "accept"
-  /** The handshake was not complete in time: 408; 0 on a client. */
+  /**
+   * The handshake was not complete in time: 408, or 503 if it is the program
+   * that did not answer; 0 on a client.
+   */
   | "timeout"
   /** The peer closed the connection before it was complete: 400; 0 on a client. */
   | "closed"

@@ -8,13 +8,17 @@
 
 import type { ReceivedRequest } from "./accept.ts";
 import { HandshakeError, type RequestHead } from "./handshake.ts";
-import { Deadline } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 import { encodeLatin1 } from "./_field_lines.ts";
-import { close, lingerAndClose, writeAll } from "./_opening.ts";
+import { type OpeningLimits, withinLimits, writeAll } from "./_opening.ts";
 
-/** How long a body, or one part of an answer, may take, in milliseconds. */
-const TRANSFER_TIMEOUT = 30_000;
+/** How long a body, or one part of an answer, may take. */
+const LIMITS: OpeningLimits = {
+  what: "The peer",
+  timeout: 30_000,
+  timeoutStatus: 408,
+  signal: undefined,
+};
 
 const ENCODER = new TextEncoder();
 const CONTINUE = ENCODER.encode("HTTP/1.1 100 Continue\r\n\r\n");
@@ -229,26 +233,15 @@ function checkPart(part: unknown): void {
   throw new TypeError(`A body has to be made of bytes, got [${typeof part}]`);
 }
 
-/** Says a last word, and closes the stream once the peer could read it. */
-export async function hangUp(
-  duplex: ByteDuplex,
-  lastWords: Uint8Array = new Uint8Array(0),
-): Promise<void> {
-  try {
-    await write(duplex, lastWords);
-  } catch {
-    // It is gone.
-  }
-  await lingerAndClose(duplex);
-}
-
 function read(
   duplex: ByteDuplex,
   into: Uint8Array<ArrayBuffer>,
 ): Promise<void> {
-  return inTime(duplex, async () => {
+  return withinLimits(duplex, LIMITS, async (progress) => {
+    progress.status = 408;
     for (let at = 0; at < into.length;) {
       const got = await duplex.read(into.subarray(at));
+      if (progress.isOver) return;
       if (got === null) {
         throw new HandshakeError("The connection was closed within the body", {
           kind: "closed",
@@ -260,29 +253,5 @@ function read(
 }
 
 function write(duplex: ByteDuplex, bytes: Uint8Array): Promise<void> {
-  return inTime(duplex, () => writeAll(duplex, bytes));
-}
-
-/** Closes the stream if it takes too long: nobody waits for ever for a peer. */
-async function inTime(
-  duplex: ByteDuplex,
-  act: () => Promise<void>,
-): Promise<void> {
-  let isLate = false;
-  const onDeadline = (): void => {
-    isLate = true;
-    close(duplex);
-  };
-  const deadline = new Deadline(TRANSFER_TIMEOUT, { onDeadline });
-  try {
-    await act();
-  } catch (error) {
-    if (!isLate) throw error;
-    throw new HandshakeError(
-      `The peer took more than ${TRANSFER_TIMEOUT} ms`,
-      { status: 408, kind: "timeout" },
-    );
-  } finally {
-    deadline.cancel();
-  }
+  return withinLimits(duplex, LIMITS, () => writeAll(duplex, bytes));
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { HandshakeError } from "./handshake.ts";
+import { HandshakeError, rejectUpgrade } from "./handshake.ts";
 import { giveBackBuffer, lendBuffer } from "./_buffers.ts";
 import { Deadline } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
@@ -15,10 +15,16 @@ const FIRST_READ = 1024;
 
 // How long an answer may take to be fetched by a peer that is refused, in
 // milliseconds, and how much of what it goes on sending is skipped, in bytes.
-const LINGER_TIME = 2000;
-const LINGER_LENGTH = 1024 * 1024;
+const LINGER_TIME = 1000;
+const LINGER_LENGTH = 256 * 1024;
+
+// How many peers get that time at once, since none of them counts as a
+// connection any more, but each keeps a file open.
+const MAX_LINGERING = 100;
+let lingering = 0;
 
 const NOTHING = new Uint8Array(0);
+const LF = 0x0a;
 
 /** A head, and what came behind it. */
 export interface ReadHead<Head> {
@@ -35,6 +41,7 @@ export interface ReadHead<Head> {
  * @param parse Returns the head, or `undefined` if there is more to come, and
  * throws when there is too much.
  * @param received What has been read already.
+ * @param progress Told when the head has begun.
  * @returns `undefined` if the stream ended before the head's first byte.
  * @throws {HandshakeError} If the stream ended within the head, and whatever
  * `parse` throws.
@@ -43,25 +50,37 @@ export async function readHead<Head extends { readonly byteLength: number }>(
   duplex: ByteDuplex,
   parse: (bytes: Uint8Array<ArrayBuffer>) => Head | undefined,
   received: Uint8Array<ArrayBuffer> = NOTHING,
+  progress?: OpeningProgress,
 ): Promise<ReadHead<Head> | undefined> {
   let buffer = received;
   let { length } = received;
+  let from = 0;
+  let isDue = 1;
   for (;;) {
-    const bytes = buffer.subarray(0, length);
-    const head = length > 0 ? parse(bytes) : undefined;
-    if (head !== undefined) {
-      const rest = head.byteLength === length
-        ? NOTHING
-        : bytes.slice(head.byteLength);
-      if (buffer !== received) giveBackBuffer(buffer);
-      return { head, rest };
+    // Parsing begins at the beginning: a head that trickles in is looked at when
+    // a line of it is there, or an eighth more than the last time.
+    if (length >= isDue || buffer.subarray(from, length).includes(LF)) {
+      const bytes = buffer.subarray(0, length);
+      const head = parse(bytes);
+      if (head !== undefined) {
+        const rest = head.byteLength === length
+          ? NOTHING
+          : bytes.slice(head.byteLength);
+        if (buffer !== received) giveBackBuffer(buffer);
+        return { head, rest };
+      }
+      isDue = length + 1 + (length >> 3);
+      if (progress !== undefined) progress.status = 408;
     }
     if (length === buffer.length) {
-      buffer = lendBuffer(Math.max(FIRST_READ, length * 2));
-      buffer.set(bytes);
+      const larger = lendBuffer(Math.max(FIRST_READ, length * 2));
+      larger.set(buffer);
+      if (buffer !== received) giveBackBuffer(buffer);
+      buffer = larger;
     }
     const got = await duplex.read(buffer.subarray(length));
-    if (got === null) break;
+    if (got === null || progress?.isOver) break;
+    from = length;
     length += got;
   }
   if (length === 0) return undefined;
@@ -80,16 +99,29 @@ export async function writeAll(
   while (rest.length > 0) rest = rest.subarray(await duplex.write(rest));
 }
 
-/** When an opening handshake is given up. */
+/** When an opening handshake, or a part of one, is given up. */
 export interface OpeningLimits {
+  /** What takes long then; the handshake by default. */
+  what?: string;
   /** How long it may take, in milliseconds; 0 for ever. */
   timeout: number;
   /** How much of that is left; all by default. */
   left?: number;
-  /** The status of the error if it takes longer. */
+  /** The status of the error if it takes longer, unless there is a better one. */
   timeoutStatus: number;
   /** Gives it up. */
   signal: AbortSignal | undefined;
+}
+
+/** How far an opening handshake has come. */
+export interface OpeningProgress {
+  /**
+   * What the peer can be told if it takes too long; 0 where nothing can be said,
+   * before it has asked for anything, and when an answer is under way.
+   */
+  status: number;
+  /** Whether it has been given up: nothing may be written any more. */
+  isOver: boolean;
 }
 
 /**
@@ -102,25 +134,30 @@ export interface OpeningLimits {
  */
 export function withinLimits<T>(
   duplex: ByteDuplex,
-  { timeout, left = timeout, timeoutStatus, signal }: OpeningLimits,
-  act: () => Promise<T>,
+  { what = "The handshake", timeout, left = timeout, timeoutStatus, signal }:
+    OpeningLimits,
+  act: (progress: OpeningProgress) => Promise<T>,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
+    const progress: OpeningProgress = { status: 0, isOver: false };
     // Not even what never settles is waited for; the reason comes first, that
     // the transport is closed is what follows from it.
-    const giveUp = (reason: unknown): void => {
+    const giveUp = (reason: unknown, answer?: Uint8Array): void => {
+      progress.isOver = true;
       settle();
       reject(reason);
-      close(duplex);
+      if (answer === undefined) close(duplex);
+      else lingerAndClose(duplex, answer, acting);
     };
     const onAbort = (): void => giveUp(signal!.reason);
-    const onDeadline = (): void =>
-      giveUp(
-        new HandshakeError(`The handshake took more than ${timeout} ms`, {
-          status: timeoutStatus,
-          kind: "timeout",
-        }),
+    const onDeadline = (): void => {
+      const { status } = progress;
+      const error = new HandshakeError(
+        `${what} took more than ${timeout} ms`,
+        { status: status || timeoutStatus, kind: "timeout" },
       );
+      giveUp(error, status === 0 ? undefined : rejectUpgrade(error));
+    };
     let deadline: Deadline | undefined;
     const settle = (): void => {
       deadline?.cancel();
@@ -130,7 +167,7 @@ export function withinLimits<T>(
     if (signal?.aborted) return onAbort();
     signal?.addEventListener("abort", onAbort);
     if (timeout > 0) deadline = new Deadline(left, { onDeadline });
-    act().then(
+    const acting = act(progress).then(
       (result) => (settle(), resolve(result)),
       (error) => (settle(), reject(error)),
     );
@@ -152,15 +189,35 @@ export function close(resource: { close(): void }): void {
 }
 
 /**
- * Closes the transport once the peer has had time to read the answer: to close
- * while it still sends could cost it what it has not read (RFC 9112 §9.6).
+ * Writes an answer that is the last, and closes the transport once the peer has
+ * had time to read it: to close while it still sends could cost it what it has
+ * not read (RFC 9112 §9.6). Where many are given that time already, it is closed
+ * as soon as that is written.
+ *
+ * @param duplex The transport; nobody else may use it any more.
+ * @param lastWords The answer.
+ * @param reading What may still be reading, if anything.
  */
-export async function lingerAndClose(duplex: ByteDuplex): Promise<void> {
-  const deadline = new Deadline(LINGER_TIME, {
-    onDeadline: () => close(duplex),
-  });
+export async function lingerAndClose(
+  duplex: ByteDuplex,
+  lastWords: Uint8Array = NOTHING,
+  reading?: Promise<unknown>,
+): Promise<void> {
+  const mayLinger = lingering++ < MAX_LINGERING;
+  let isOver = false;
+  const end = (): void => {
+    if (isOver) return;
+    isOver = true;
+    lingering--;
+    deadline.cancel();
+    close(duplex);
+  };
+  const deadline = new Deadline(LINGER_TIME, { onDeadline: end });
   try {
+    await writeAll(duplex, lastWords);
+    if (!mayLinger) return;
     await duplex.closeWrite?.();
+    await reading;
     const waste = new Uint8Array(FIRST_READ);
     let length = 0;
     while (length < LINGER_LENGTH && duplex.closeWrite !== undefined) {
@@ -171,7 +228,6 @@ export async function lingerAndClose(duplex: ByteDuplex): Promise<void> {
   } catch {
     // The peer is gone.
   } finally {
-    deadline.cancel();
-    close(duplex);
+    end();
   }
 }

@@ -28,15 +28,20 @@ import {
 } from "./connection.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
 import { compactHead } from "./_http_head.ts";
+import { checkLimits } from "./_limits.ts";
 import { quote } from "./_quote.ts";
 import {
   close,
   lingerAndClose,
   type OpeningLimits,
+  type OpeningProgress,
   readHead,
   withinLimits,
   writeAll,
 } from "./_opening.ts";
+
+// How many offers of extensions are looked at; clients make one, or a few.
+const MAX_OFFERS = 16;
 
 /** Options of {@linkcode readRequest}. */
 export interface ReadRequestOptions extends HandshakeOptions {
@@ -160,10 +165,11 @@ export interface ReceivedRequest extends ReceivedUpgrade {
  *
  * @param duplex Where to read.
  * @param options Limits, a signal, and what has been read already. When the time
- * is up, or the signal is given, the stream is closed.
+ * is up, a head that has begun is answered with 408; then, or when the signal is
+ * given, the stream is closed.
  * @returns The head, or `undefined` if the stream ended before it began.
  * @throws {HandshakeError} If what arrives is no head, or is not there in time.
- * It is not answered: see `rejectUpgrade` in `./handshake`.
+ * What arrives is not answered: see `rejectUpgrade` in `./handshake`.
  * @throws {RangeError} If a limit is out of range.
  */
 export async function readRequest(
@@ -174,11 +180,12 @@ export async function readRequest(
   return await withinLimits(
     transport,
     limitsOf(options),
-    () =>
+    (progress) =>
       readHead(
         transport,
         (bytes) => parseRequestHead(bytes, options),
         options.received,
+        progress,
       ),
   );
 }
@@ -224,33 +231,35 @@ export async function accept(
 ): Promise<WebSocketConnection> {
   const transport = toByteDuplex(duplex);
   transport.setNoDelay?.(true);
-  // Nothing is left to wait for but what the caller does itself.
-  if (options.request !== undefined && options.signal === undefined) {
-    return await answer(transport, options);
-  }
   return await withinLimits(
     transport,
     limitsOf(options),
-    () => answer(transport, options),
+    (progress) => answer(transport, options, progress),
   );
 }
 
 async function answer(
   duplex: ByteDuplex,
   options: AcceptOptions,
+  progress: OpeningProgress,
 ): Promise<WebSocketConnection> {
   let isAnswered = false;
   try {
     const { head, rest } = options.request ?? await readHead(
       duplex,
       (bytes) => parseRequestHead(bytes, options),
+      undefined,
+      progress,
     ) ?? ended();
+    // What now takes time is not the client's fault.
+    progress.status = 503;
     const request = readUpgrade(head);
     checkOrigin(request, options.origins ?? []);
     const acceptance = options.onRequest === undefined
       ? {}
       : await options.onRequest(request, { remoteAddr: duplex.remoteAddr }) ??
         {};
+    if (progress.isOver) throw givenUp();
     const protocol = acceptance.protocol ??
       selectProtocol(request.protocols, listOf(options.protocols));
     const extension = negotiate(
@@ -262,8 +271,11 @@ async function answer(
       extensions: extension === undefined ? [] : [extension],
       headers: acceptance.headers,
     });
+    checkLimits(options);
+    progress.status = 0;
     isAnswered = true;
     await writeAll(duplex, bytes);
+    if (progress.isOver) throw givenUp();
     compactHead(head);
     return new WebSocketConnection(duplex, {
       ...options,
@@ -276,7 +288,7 @@ async function answer(
   } catch (error) {
     // Behind a 101, the text of a 500 would be read as frames.
     if (isAnswered) close(duplex);
-    else await refuse(duplex, error);
+    else if (!progress.isOver) refuse(duplex, error);
     throw error;
   }
 }
@@ -325,7 +337,8 @@ function negotiate(
   extensions: readonly Extension[],
 ): NegotiatedExtension | undefined {
   if (extensions.length === 0) return undefined;
-  for (const { name, parameters } of request.extensions) {
+  const offers = request.extensions.slice(0, MAX_OFFERS);
+  for (const { name, parameters } of offers) {
     const extension = extensions.find((extension) => extension.name === name);
     const negotiated = extension?.accept(parameters);
     if (negotiated !== undefined) return negotiated;
@@ -334,19 +347,19 @@ function negotiate(
 }
 
 /** Tells the client what is wrong, as far as it can still be told. */
-async function refuse(duplex: ByteDuplex, error: unknown): Promise<void> {
+function refuse(duplex: ByteDuplex, error: unknown): void {
   const reason = error instanceof HandshakeError
     ? error
     : new HandshakeError("The server met a condition it did not expect", {
       status: 500,
     });
-  try {
-    await writeAll(duplex, rejectUpgrade(reason));
-  } catch {
-    // It is gone, which the error that is thrown may be about.
-  }
   // The caller has no use for the stream, and need not wait for its end.
-  lingerAndClose(duplex);
+  lingerAndClose(duplex, rejectUpgrade(reason));
+}
+
+/** Nobody hears of it: who waited knows already. */
+function givenUp(): Error {
+  return new Error("The handshake was given up");
 }
 
 function limitsOf(

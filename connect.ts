@@ -21,6 +21,7 @@ import {
 } from "./connection.ts";
 import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
+import { checkLimits } from "./_limits.ts";
 import { quote } from "./_quote.ts";
 import {
   badTimeout,
@@ -29,6 +30,9 @@ import {
   withinLimits,
   writeAll,
 } from "./_opening.ts";
+
+/** How many interim answers are skipped (RFC 9110 §15.2). */
+const MAX_INTERIM = 100;
 
 /** Where a client dials to. */
 export interface DialTarget {
@@ -130,6 +134,7 @@ export async function connect(
 ): Promise<WebSocketConnection> {
   const { extensions = [], handshakeTimeout = 10_000, signal } = options;
   if (!(handshakeTimeout >= 0)) throw badTimeout(handshakeTimeout);
+  checkLimits(options);
   const sent = buildUpgradeRequest(url, {
     protocols: options.protocols,
     headers: options.headers,
@@ -162,7 +167,7 @@ async function shakeHands(
   try {
     await writeAll(duplex, sent.bytes);
     let received: Uint8Array<ArrayBuffer> | undefined;
-    for (;;) {
+    for (let left = MAX_INTERIM;; left--) {
       const { head, rest } = await readHead(
         duplex,
         (bytes) => parseResponseHead(bytes, options),
@@ -170,7 +175,13 @@ async function shakeHands(
       ) ?? ended();
       received = rest;
       // RFC 9110 §15.2: interim answers may come before the final one
-      if (head.status < 200 && head.status !== 101) continue;
+      if (head.status < 200 && head.status !== 101) {
+        if (left > 0) continue;
+        throw new HandshakeError(
+          `The server sent more than ${MAX_INTERIM} interim answers`,
+          { status: head.status, kind: "limit" },
+        );
+      }
       const { protocol, extensions } = verifyUpgradeResponse(head, sent);
       return new WebSocketConnection(duplex, {
         ...options,

@@ -18,6 +18,7 @@ import {
 } from "./protocol.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
 import { type Duplex, type RemoteAddress, toByteDuplex } from "./_duplex.ts";
+import { checkLimits } from "./_limits.ts";
 import { Liveness } from "./_liveness.ts";
 import { REFERENCE_FROM } from "./_output.ts";
 import { PartReader, typeOfPart } from "./_part_reader.ts";
@@ -241,17 +242,14 @@ export class WebSocketConnection
   constructor(duplex: Duplex, options: WebSocketConnectionOptions) {
     const transport = toByteDuplex(duplex);
     const { received } = options;
+    checkLimits(options);
     this.role = options.role;
     this.protocol = options.protocol;
     this.extension = options.extension;
     this.request = options.request;
     this.remoteAddr = transport.remoteAddr;
-    this.#highWaterMark = limit(options, "highWaterMark", 128 * 1024);
-    this.#maxBufferedAmount = limit(
-      options,
-      "maxBufferedAmount",
-      32 * 1024 * 1024,
-    );
+    this.#highWaterMark = options.highWaterMark ?? 128 * 1024;
+    this.#maxBufferedAmount = options.maxBufferedAmount ?? 32 * 1024 * 1024;
     this.#protocol = new WebSocketProtocol({
       ...options,
       inPlace: true,
@@ -259,13 +257,13 @@ export class WebSocketConnection
     });
     // One object for all who have to do with time and room.
     const limits = {
-      maxReadAhead: limit(options, "maxReadAhead", 64 * 1024),
-      maxReadAheadMessages: limit(options, "maxReadAheadMessages", 64),
+      maxReadAhead: options.maxReadAhead ?? 64 * 1024,
+      maxReadAheadMessages: options.maxReadAheadMessages ?? 64,
       highWaterMark: this.#highWaterMark,
-      closeTimeout: limit(options, "closeTimeout", 5000),
-      heartbeatInterval: limit(options, "heartbeatInterval", 30_000),
-      heartbeatTimeout: limit(options, "heartbeatTimeout", 20_000),
-      idleTimeout: limit(options, "idleTimeout", 0),
+      closeTimeout: options.closeTimeout ?? 5000,
+      heartbeatInterval: options.heartbeatInterval ?? 30_000,
+      heartbeatTimeout: options.heartbeatTimeout ?? 20_000,
+      idleTimeout: options.idleTimeout ?? 0,
     };
     this.#liveness = new Liveness(this.#protocol, limits);
     this.#pump = new Pump(transport, this.#protocol, limits, this.#liveness);
@@ -783,16 +781,6 @@ export class WebSocketConnection
     const error = this.#pump.closedError();
     if (error !== undefined) throw error;
   }
-}
-
-function limit(
-  options: ConnectionOptions,
-  name: Exclude<keyof ConnectionOptions, "textAs">,
-  usual: number,
-): number {
-  const value = options[name] ?? usual;
-  if (value >= 0) return value;
-  throw new RangeError(`${name} must be 0 or more (${value})`);
 }
 
 function resultOf(value: Message | undefined): IteratorResult<Message> {

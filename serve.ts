@@ -50,8 +50,9 @@ import { CloseCode } from "./frame.ts";
 import { HandshakeError, isUpgrade, rejectUpgrade } from "./handshake.ts";
 import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
-import { Exchange, hangUp } from "./_http.ts";
-import { close } from "./_opening.ts";
+import { Exchange } from "./_http.ts";
+import { checkLimits } from "./_limits.ts";
+import { close, lingerAndClose } from "./_opening.ts";
 
 /** Where connections come from: what `Deno.listen()` returns is one. */
 export interface Listener {
@@ -87,7 +88,10 @@ export interface ServeOptions
    */
   maxConnections?: number | undefined;
   /**
-   * How many of them may come from one IP address.
+   * How many of them may come from one IP address; of IPv6 the first 64 bits
+   * count, which is what one household or machine is given. Behind a proxy all
+   * come from its address: limit them there. Unix sockets have no addresses, and
+   * are not limited by this.
    *
    * @default {Infinity}
    */
@@ -154,8 +158,8 @@ interface Peer {
   readonly duplex: ByteDuplex;
   /** Whether it came by TLS. */
   readonly secure: boolean;
-  /** The IP address; empty where there is none. */
-  readonly address: string;
+  /** Whose it is taken to be; `undefined` where there is no IP address. */
+  readonly address: string | undefined;
   state: "waiting" | "busy" | WebSocketConnection;
 }
 
@@ -202,6 +206,7 @@ class Loop implements Server {
 
   constructor(listener: Listener, { signal, ...options }: ServeOptions) {
     for (const name of LIMITS) assertLimit(name, options[name]);
+    checkLimits(options);
     this.#listener = listener;
     this.#options = options;
     this.finished = new Promise((resolve) => this.#finish = resolve);
@@ -236,7 +241,7 @@ class Loop implements Server {
     const peer: Peer = {
       duplex: toByteDuplex(duplex),
       secure: "handshake" in duplex,
-      address: duplex.remoteAddr?.hostname ?? "",
+      address: networkOf(duplex.remoteAddr?.hostname),
       state: "waiting",
     };
     this.#running++;
@@ -302,14 +307,14 @@ class Loop implements Server {
         rest = await exchange.respond(response, { last: this.#isStopping });
         handshakeTimeout = keepAliveTimeout;
       }
-      await hangUp(duplex);
+      await lingerAndClose(duplex);
     } catch (error) {
       // Those who wait at the end are closed by shutdown().
       if (!this.#isStopping || peer.state !== "waiting") this.#report(error);
-      if (error instanceof HandshakeError) {
-        await hangUp(duplex, rejectUpgrade(error));
-      } else {
-        close(duplex);
+      if (!(error instanceof HandshakeError)) close(duplex);
+      // What took too long has been told so, and is closed.
+      else if (error.kind !== "timeout") {
+        await lingerAndClose(duplex, rejectUpgrade(error));
       }
     }
     return undefined;
@@ -337,9 +342,9 @@ class Loop implements Server {
 
   #enter(peer: Peer): void {
     const { maxConnections, maxConnectionsPerAddress } = this.#options;
+    const { address } = peer;
     check(this.#peers.size + 1, maxConnections, "The server");
-    if (maxConnectionsPerAddress !== undefined) {
-      const { address } = peer;
+    if (maxConnectionsPerAddress !== undefined && address !== undefined) {
       const count = (this.#perAddress.get(address) ?? 0) + 1;
       check(count, maxConnectionsPerAddress, "Your address");
       this.#perAddress.set(address, count);
@@ -348,11 +353,11 @@ class Loop implements Server {
   }
 
   #leave(peer: Peer): void {
-    if (!this.#peers.delete(peer)) return;
-    if (this.#options.maxConnectionsPerAddress === undefined) return;
     const { address } = peer;
-    const count = this.#perAddress.get(address)! - 1;
-    if (count > 0) this.#perAddress.set(address, count);
+    if (!this.#peers.delete(peer) || address === undefined) return;
+    const count = this.#perAddress.get(address);
+    if (count === undefined) return;
+    if (count > 1) this.#perAddress.set(address, count - 1);
     else this.#perAddress.delete(address);
   }
 
@@ -401,6 +406,25 @@ function check(count: number, limit = Infinity, whose: string): void {
     status: 503,
     headers: { "Retry-After": "10" },
   });
+}
+
+/**
+ * Whom an IP address belongs to: of IPv6, somebody has 64 bits to choose from
+ * (RFC 6177 §2), unless it is an IPv4 address in disguise (RFC 4291 §2.5.5.2).
+ */
+function networkOf(address: string | undefined): string | undefined {
+  if (address === undefined || !address.includes(":")) return address;
+  const embedded = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
+  if (embedded !== null) return embedded[1];
+  const [first = "", last = ""] = address.replace(/%.*$/, "").split("::");
+  const before = first.split(":").filter((group) => group !== "");
+  const after = last.split(":").filter((group) => group !== "");
+  const zeros = Array(Math.max(0, 8 - before.length - after.length)).fill("0");
+  const groups = address.includes("::")
+    ? [...before, ...zeros, ...after]
+    : before;
+  return groups.slice(0, 4).map((group) => parseInt(group, 16).toString(16))
+    .join(":");
 }
 
 const LIMITS = [

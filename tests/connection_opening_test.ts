@@ -9,7 +9,8 @@ import { accept, readRequest } from "../accept.ts";
 import { connect, type ConnectOptions } from "../connect.ts";
 import type { Duplex } from "../connection.ts";
 import { permessageDeflate } from "../deflate.ts";
-import { acceptKey, HandshakeError } from "../handshake.ts";
+import { acceptKey, HandshakeError, parseRequestHead } from "../handshake.ts";
+import { readHead as readHeadOf } from "../_opening.ts";
 import { concat, utf8 } from "./_bytes.ts";
 import {
   bounded,
@@ -285,24 +286,18 @@ Deno.test(
 );
 
 Deno.test(
-  "accept(): nothing comes behind a 101 but frames, whatever is wrong",
-  bounded(async () => {
-    const [near, far] = duplexPair();
-    const accepting = accept(near, { maxMessageSize: -1 });
-    await write(far, utf8(REQUEST));
-    assertInstanceOf(await rejection(accepting), RangeError);
-    assert(near.isClosed);
-    assert((await readHead(far)).startsWith("HTTP/1.1 101 "));
-    assertEquals(await far.read(new Uint8Array(1)), null);
-  }),
-);
-
-Deno.test(
   "accept(): a head that does not come, or an answer to it, takes too long",
   bounded(() =>
     withClock(async (clock) => {
       const { promise: never } = Promise.withResolvers<never>();
-      for (const sent of ["", REQUEST.slice(0, 50), REQUEST]) {
+      for (
+        const [sent, status] of [
+          ["", 408],
+          [REQUEST.slice(0, 1), 408],
+          [REQUEST.slice(0, 50), 408],
+          [REQUEST, 503],
+        ] as const
+      ) {
         const [near, far] = duplexPair();
         const accepting = accept(near, {
           handshakeTimeout: 4000,
@@ -316,9 +311,46 @@ Deno.test(
         assert(!await isPending(accepting), sent);
         const error = await rejection(accepting);
         assertInstanceOf(error, HandshakeError);
-        assertEquals(error.kind, "timeout");
+        assertEquals([error.kind, error.status], ["timeout", status]);
+        if (sent === "") {
+          assert(near.isClosed, "there is nobody to tell");
+          continue;
+        }
+        const head = await readHead(far);
+        assert(head.startsWith(`HTTP/1.1 ${status} `), head);
+        assert(!near.isClosed, "the answer could be lost");
+        await clock.advance(1100);
         assert(near.isClosed);
-        await clock.advance(3000);
+      }
+    })
+  ),
+);
+
+Deno.test(
+  "accept(): what comes after 408 or 503 opens nothing",
+  bounded(() =>
+    withClock(async (clock) => {
+      for (const length of [50, REQUEST.length]) {
+        const hanging = Promise.withResolvers<void>();
+        const [near, far] = duplexPair();
+        const accepting = accept(near, {
+          handshakeTimeout: 4000,
+          onRequest: () => hanging.promise,
+        });
+        accepting.catch(() => {});
+        await write(far, utf8(REQUEST.slice(0, length)));
+        await clock.advance(4300);
+        assertInstanceOf(await rejection(accepting), HandshakeError);
+        await write(far, utf8(REQUEST.slice(length)));
+        hanging.resolve();
+        await quiet();
+        assert(!(await readHead(far)).startsWith("HTTP/1.1 101 "));
+        const body = new Uint8Array(1000);
+        await far.read(body);
+        assertEquals(await far.read(body), null);
+        await far.closeWrite!();
+        await clock.advance(1100);
+        assert(near.isClosed);
       }
     })
   ),
@@ -328,20 +360,141 @@ Deno.test(
   "accept(): a client that does not read the answer takes too long",
   bounded(() =>
     withClock(async (clock) => {
-      for (const request of [REQUEST, REQUEST.replace("13", "12")]) {
-        const [near, far] = duplexPair();
-        near.stall();
-        const accepting = accept(near, { handshakeTimeout: 4000 });
-        accepting.catch(() => {});
-        await write(far, utf8(request));
-        await clock.advance(4300);
-        assert(near.isClosed);
-        assertInstanceOf(await rejection(accepting), HandshakeError);
-        await clock.advance(3000);
+      for (const isRead of [false, true]) {
+        for (const text of [REQUEST, REQUEST.replace("13", "12")]) {
+          const [near, far] = duplexPair();
+          near.stall();
+          await write(far, utf8(text));
+          const request = isRead ? await readRequest(near) : undefined;
+          const accepting = accept(near, { request, handshakeTimeout: 4000 });
+          accepting.catch(() => {});
+          await clock.advance(4300);
+          assert(near.isClosed);
+          assertInstanceOf(await rejection(accepting), HandshakeError);
+          await clock.advance(3000);
+        }
       }
     })
   ),
 );
+
+Deno.test(
+  "accept(): a request whose answer cannot be written is given up",
+  bounded(() =>
+    withClock(async (clock) => {
+      for (const text of [REQUEST, REQUEST.replace("13", "12")]) {
+        const head = parseRequestHead(utf8(text))!;
+        let closed = 0;
+        const accepting = accept({
+          read: () => new Promise(() => {}),
+          write: () => new Promise(() => {}),
+          close: () => closed++,
+        }, { request: { head } });
+        accepting.catch(() => {});
+        await clock.advance(10_700);
+        assertInstanceOf(await rejection(accepting), HandshakeError);
+        assert(closed > 0);
+      }
+    })
+  ),
+);
+
+Deno.test(
+  "accept(): of those that are refused, no more than 100 are waited for",
+  bounded(() =>
+    withClock(async (clock) => {
+      const refused = await Promise.all(
+        Array.from({ length: 110 }, async () => {
+          const [near, far] = duplexPair();
+          await write(far, utf8(REQUEST.replace("13", "12")));
+          await rejection(accept(near));
+          return { near, far };
+        }),
+      );
+      await clock.advance(10);
+      assertEquals(refused.filter(({ near }) => near.isClosed).length, 10);
+      for (const { far } of refused) {
+        assert((await readHead(far)).startsWith("HTTP/1.1 426 "));
+      }
+      await clock.advance(1100);
+      assert(refused.every(({ near }) => near.isClosed));
+    })
+  ),
+);
+
+Deno.test(
+  "accept(): limits that are none are known before there is a 101",
+  bounded(async () => {
+    for (
+      const options of [
+        { maxMessageSize: -1 },
+        { maxFragments: 0 },
+        { maxReadAhead: -1 },
+        { idleTimeout: NaN },
+      ]
+    ) {
+      const [near, far] = duplexPair();
+      const accepting = accept(near, options);
+      await write(far, utf8(REQUEST));
+      assertInstanceOf(await rejection(accepting), RangeError);
+      assert((await readHead(far)).startsWith("HTTP/1.1 500 "));
+      far.close();
+      await quiet();
+      assert(near.isClosed);
+      assertInstanceOf(
+        await rejection(connect("ws://localhost/", {
+          ...options,
+          dial: () => Promise.reject(new Error("It dials")),
+        })),
+        RangeError,
+      );
+    }
+  }),
+);
+
+Deno.test(
+  "accept(): of the extensions on offer, no more than 16 are looked at",
+  bounded(async () => {
+    const wrong = "permessage-deflate; wrong";
+    for (const [count, isTaken] of [[15, true], [16, false]] as const) {
+      const offers = [...Array(count).fill(wrong), "permessage-deflate"];
+      const [near, far] = duplexPair();
+      await write(
+        far,
+        utf8(REQUEST.replace(
+          "X-Mine: yes",
+          `Sec-WebSocket-Extensions: ${offers.join(", ")}`,
+        )),
+      );
+      const ws = await accept(near, { extensions: [permessageDeflate()] });
+      assertEquals(ws.extension !== undefined, isTaken);
+      ws.terminate();
+      await ws.closed;
+    }
+  }),
+);
+
+Deno.test("a head that trickles in is not parsed for each of its bytes", async () => {
+  const filler = Array.from({ length: 90 }, () => `X: ${"x".repeat(150)}\r\n`);
+  const bytes = utf8(`${REQUEST.slice(0, -2)}${filler.join("")}\r\n`);
+  let sent = 0;
+  let parsed = 0;
+  const found = await readHeadOf({
+    read: (into) => {
+      into[0] = bytes[sent++]!;
+      return Promise.resolve(1);
+    },
+    write: () => Promise.reject(new Error("Nothing is to be written")),
+    close: () => {},
+  }, (bytes) => {
+    parsed++;
+    return parseRequestHead(bytes);
+  });
+  assertEquals(found?.head.byteLength, bytes.length);
+  assertEquals(sent, bytes.length);
+  // Once for each line, and when there is an eighth more.
+  assert(bytes.length > 14_000 && parsed < 200, `${parsed} times`);
+});
 
 Deno.test(
   "accept(): a signal gives up, at any time",

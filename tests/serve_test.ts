@@ -12,6 +12,7 @@ import { encodeClosePayload, encodeFrame, Opcode } from "../frame.ts";
 import { HandshakeError } from "../handshake.ts";
 import { type Listener, serve } from "../serve.ts";
 import { concat, utf8 } from "./_bytes.ts";
+import { withClock } from "./_connection.ts";
 import { hasOpenssl, makeCertificate } from "./_certificate.ts";
 import { duplexPair, type MemoryDuplex, toStreams } from "./_duplex_pair.ts";
 import { request, TestServer, upgrade, within } from "./_server.ts";
@@ -719,24 +720,99 @@ Deno.test("a body that is larger than it may be is refused", async () => {
   }
 });
 
-Deno.test("another address has a limit of its own", async () => {
+Deno.test("addresses are limited by whom they belong to", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const accept = listener.accept.bind(listener);
-  let hostname = "192.0.2.1";
+  let hostname: string | undefined;
   listener.accept = async () => {
     const conn = await accept();
-    const value = { ...conn.remoteAddr, hostname };
+    const value = { transport: "tcp", hostname };
     return Object.defineProperty(conn, "remoteAddr", { value });
   };
   await using server = new TestServer(
     { maxConnectionsPerAddress: 1 },
     listener,
   );
-  await using _ = await connect(server.url);
-  assertEquals((await server.ask(upgrade())).status, 503);
-  hostname = "192.0.2.2";
-  await using _other = await connect(server.url);
-  assertEquals((await server.ask(upgrade())).status, 503);
+  await using closing = new AsyncDisposableStack();
+  for (
+    const [address, isOther] of [
+      ["192.0.2.1", true],
+      ["192.0.2.1", false],
+      ["192.0.2.2", true],
+      // The same, in IPv6.
+      ["::ffff:192.0.2.2", false],
+      ["::FFFF:192.0.2.3", true],
+      ["192.0.2.3", false],
+      // The first 64 bits count.
+      ["2001:db8:1:2:3:4:5:6", true],
+      ["2001:db8:1:2::1", false],
+      ["2001:0DB8:0001:0002:ffff::", false],
+      ["2001:db8:1:3::1", true],
+      ["2001:db8:1::1", true],
+      ["2001:db8:1:0:5::", false],
+      ["fe80::1%eth0", true],
+      ["fe80::2%eth1", false],
+      ["::1", true],
+      ["::2", false],
+      // What has none, such as a Unix socket, is not limited.
+      [undefined, true],
+      [undefined, true],
+    ] as const
+  ) {
+    hostname = address;
+    if (isOther) closing.use(await connect(server.url));
+    else assertEquals((await server.ask(upgrade())).status, 503, address);
+  }
+});
+
+Deno.test("who is refused gets a second to read why; of many, 100 do", async () => {
+  await using server = new TestServer({ maxConnections: 1 });
+  await using ws = await connect(server.url);
+  const crowd = await Promise.all(
+    Array.from({ length: 300 }, () => server.dial()),
+  );
+  // All have been accepted when the last one's answer is there.
+  let answered = 0;
+  await Promise.all(crowd.map(async (client) => {
+    const { status } = await client.readAnswer();
+    assertEquals(status, 503);
+    answered++;
+  }));
+  assertEquals(answered, 300);
+  await ws.send("not disturbed");
+  assertEquals(await within(ws.receive()), "not disturbed");
+  for (const client of crowd) client[Symbol.dispose]();
+});
+
+Deno.test("a body that does not come is answered with 408", async () => {
+  await withClock(async (clock) => {
+    const [near, far] = duplexPair();
+    const accepting = Promise.withResolvers<MemoryDuplex>();
+    const connections = [Promise.resolve(near), accepting.promise];
+    const errors: unknown[] = [];
+    const server = serve({
+      accept: () => connections.shift()!,
+      close: () =>
+        accepting.reject(
+          Object.assign(new Error("closed"), { name: "BadResource" }),
+        ),
+    }, { onConnection: () => {}, onError: (error) => errors.push(error) });
+    let rest: Uint8Array = utf8(
+      `${request("POST /", "Content-Length: 5")}abc`,
+    );
+    while (rest.length > 0) rest = rest.subarray(await far.write(rest));
+    await clock.advance(32_000);
+    const buffer = new Uint8Array(1000);
+    const length = await far.read(buffer);
+    const answer = new TextDecoder().decode(buffer.subarray(0, length ?? 0));
+    assert(answer.startsWith("HTTP/1.1 408 "), answer);
+    await clock.advance(1100);
+    assert(near.isClosed);
+    assertEquals(errors.map((error) => (error as HandshakeError).kind), [
+      "timeout",
+    ]);
+    await server.shutdown({ timeout: 0 });
+  });
 });
 
 Deno.test("a slot is free once the connection is gone, handler or not", async () => {

@@ -1,0 +1,31 @@
+import type { ConnectionOptions } from "./connection.ts";
+
+/** The options that are numbers, and the least that they may be. */
+const LEAST: Record<Exclude<keyof ConnectionOptions, "textAs">, number> = {
+  maxMessageSize: 0,
+  maxFragments: 1,
+  highWaterMark: 0,
+  maxBufferedAmount: 0,
+  maxReadAhead: 0,
+  maxReadAheadMessages: 0,
+  heartbeatInterval: 0,
+  heartbeatTimeout: 0,
+  closeTimeout: 0,
+  idleTimeout: 0,
+};
+
+const NAMES = Object.keys(LEAST) as (keyof typeof LEAST)[];
+
+/**
+ * Whether a connection can be made of these: to be known before anybody is told
+ * that there will be one.
+ *
+ * @throws {RangeError} If a limit is out of range.
+ */
+export function checkLimits(options: ConnectionOptions): void {
+  for (const name of NAMES) {
+    const value = options[name];
+    if (value === undefined || value >= LEAST[name]) continue;
+    throw new RangeError(`${name} must be ${LEAST[name]} or more (${value})`);
+  }
+}
