@@ -7,7 +7,7 @@
 import type { DeflateAgreement } from "./_deflate_parameters.ts";
 import type { Deflater } from "./_deflater.ts";
 import type { ExtensionParameters, NegotiatedExtension } from "./extension.ts";
-import { RSV1 } from "./frame.ts";
+import { CloseCode, ProtocolError, RSV1 } from "./frame.ts";
 import { History, type Inflater } from "./_inflater.ts";
 import { type Leases, Spares } from "./_leases.ts";
 
@@ -30,6 +30,8 @@ export interface SessionResources {
   deflaters: Leases<DeflateSession, Deflater>;
   /** The same for decompressors. */
   inflaters: Leases<DeflateSession, Inflater>;
+  /** The messages that have begun to come, and keep a decompressor. */
+  unfinished: { count: number; readonly most: number };
   /** Names the compressor's settings. */
   settingsKey: string;
   /** The shortest message to compress, in bytes, with and without context. */
@@ -68,6 +70,7 @@ export class DeflateSession implements NegotiatedExtension {
   readonly #history: History | undefined;
   // Lent for the length of a message; between messages it may go to others.
   #inflater: Inflater | undefined;
+  #isUnfinished = false;
   #output: ((piece: Uint8Array<ArrayBuffer>) => void) | undefined;
 
   /**
@@ -137,6 +140,7 @@ export class DeflateSession implements NegotiatedExtension {
     const inflater = this.#inflater ??= this.#claimInflater();
     this.#output = output;
     try {
+      if (!fin && !this.#isUnfinished) this.#beginUnfinished();
       inflater.push(data, this.#takePiece);
       if (!fin) return;
       inflater.finish(this.#takePiece);
@@ -151,7 +155,28 @@ export class DeflateSession implements NegotiatedExtension {
     } else {
       this.#resources.inflaters.keep(this, inflater);
       this.#inflater = undefined;
+      this.#endUnfinished();
     }
+  }
+
+  // What is in a decompressor in mid-message is nowhere else: it cannot be lent
+  // to others, and who begins many messages would have as many of them.
+  #beginUnfinished(): void {
+    const { unfinished } = this.#resources;
+    if (unfinished.count >= unfinished.most) {
+      throw new ProtocolError(
+        `Too many compressed messages are unfinished (${unfinished.count})`,
+        { closeCode: CloseCode.TryAgainLater, kind: "extension" },
+      );
+    }
+    unfinished.count++;
+    this.#isUnfinished = true;
+  }
+
+  #endUnfinished(): void {
+    if (!this.#isUnfinished) return;
+    this.#isUnfinished = false;
+    this.#resources.unfinished.count--;
   }
 
   idle(): void {
@@ -187,6 +212,7 @@ export class DeflateSession implements NegotiatedExtension {
     if (this.#inflater === undefined) return;
     this.#resources.inflaters.giveBack(this.#inflater);
     this.#inflater = undefined;
+    this.#endUnfinished();
   }
 
   readonly #takePiece = (piece: Uint8Array<ArrayBuffer>): void => {

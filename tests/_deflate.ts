@@ -59,6 +59,7 @@ export function sessionMaker(
       kind: "",
       make: (windowBits) => new Inflater(windowBits),
     }),
+    unfinished: { count: 0, most: Infinity },
     settingsKey,
     threshold: { contextTakeover: threshold, noContextTakeover: threshold },
   };

@@ -288,6 +288,8 @@ Deno.test("options out of range are refused", () => {
     [{ threshold: NaN }, "threshold"],
     [{ maxContexts: -1 }, "maxContexts"],
     [{ maxContexts: Infinity }, "maxContexts"],
+    [{ maxUnfinished: 0 }, "maxUnfinished must be 1 or more (0)"],
+    [{ maxUnfinished: NaN }, "maxUnfinished"],
   ];
   for (const [options, naming] of cases) {
     const error = assertThrows(() => permessageDeflate(options), RangeError);

@@ -15,6 +15,7 @@ import {
   ZStream,
 } from "pako";
 import { permessageDeflate } from "../deflate.ts";
+import type { ExtensionParameters, NegotiatedExtension } from "../extension.ts";
 import { isUsable } from "../_deflater.ts";
 import { decodeFrameHeader, ProtocolError, type Role } from "../frame.ts";
 import { History, Inflater, PIECE_SIZE } from "../_inflater.ts";
@@ -560,6 +561,57 @@ Deno.test("more connections than contexts: each still gets its own", () => {
         });
       }
     }
+  }
+});
+
+Deno.test("300 messages that begin and do not end hold no more than may be unfinished", () => {
+  const whole = deflate(utf8("Hello, ".repeat(30))).slice(0, -4);
+  const offers: ExtensionParameters[] = [
+    [],
+    [["client_no_context_takeover", undefined]],
+  ];
+  for (const offer of offers) {
+    const extension = permessageDeflate({ maxUnfinished: 200 });
+    const sessions = Array.from(
+      { length: 300 },
+      () => extension.accept(offer)!,
+    );
+    const begin = (session: NegotiatedExtension) =>
+      session.decode(whole.subarray(0, 5), false, () => {});
+    const end = (session: NegotiatedExtension) =>
+      session.decode(whole.subarray(5), true, () => {});
+    const assertRefused = (session: NegotiatedExtension) => {
+      const error = assertThrows(() => begin(session), ProtocolError);
+      assertEquals([error.closeCode, error.kind], [1013, "extension"]);
+      assertEquals(
+        error.message,
+        "Too many compressed messages are unfinished (200)",
+      );
+    };
+    sessions.slice(0, 200).forEach(begin);
+    sessions.slice(200).forEach(assertRefused);
+    // Whole messages need nothing for longer.
+    for (let i = 0; i < 2; i++) sessions[299]!.decode(whole, true, () => {});
+    // Those that end, fail or go away make room, once each; to go on is nothing.
+    sessions[0]!.decode(whole.subarray(5, 6), false, () => {});
+    assertRefused(sessions[200]!);
+    end(sessions[1]!);
+    sessions[2]!.dispose!();
+    sessions[2]!.dispose!();
+    const tooMuch = new Error("It is too much");
+    assertThrows(
+      () =>
+        sessions[3]!.decode(whole.subarray(5), false, () => {
+          throw tooMuch;
+        }),
+      Error,
+      tooMuch.message,
+    );
+    sessions.slice(200, 203).forEach(begin);
+    assertRefused(sessions[203]!);
+    end(sessions[200]!);
+    begin(sessions[1]!);
+    assertRefused(sessions[203]!);
   }
 });
 
