@@ -1,4 +1,5 @@
 import type { CloseInfo } from "./_events.ts";
+import { legible } from "./_quote.ts";
 
 /**
  * The connection is closed: nothing can be sent any more, or what was waited
@@ -23,7 +24,10 @@ export class ConnectionClosedError extends Error {
   override readonly name = "ConnectionClosedError";
   /** The close code, as in {@linkcode CloseInfo.code}. */
   readonly code: number;
-  /** The reason, as in {@linkcode CloseInfo.reason}. */
+  /**
+   * The reason, as in {@linkcode CloseInfo.reason}; the message has it with
+   * control characters escaped.
+   */
   readonly reason: string;
   /** Whether the closing handshake was completed (RFC 6455 §7.1.4). */
   readonly wasClean: boolean;
@@ -36,7 +40,7 @@ export class ConnectionClosedError extends Error {
   constructor(info: CloseInfo) {
     super(
       `The connection is closed (${info.code}${
-        info.reason === "" ? "" : `: ${info.reason}`
+        info.reason === "" ? "" : `: ${legible(info.reason)}`
       })`,
       info.error === undefined ? undefined : { cause: info.error },
     );

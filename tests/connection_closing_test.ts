@@ -470,3 +470,18 @@ Deno.test(
     await ws.closed;
   }),
 );
+
+Deno.test("an error has the peer's reason on one line, and as it was", () => {
+  for (
+    const [reason, shown] of [
+      ["Bye \u4f60\u597d \u{1f30d}", "Bye \u4f60\u597d \u{1f30d}"],
+      ["a\r\nFAKE: line\u2028", "a\\x0d\\x0aFAKE: line\\u2028"],
+      ["\u001b[2J\u202e\u{e0001}", "\\x1b[2J\\u202e\\udb40\\udc01"],
+    ] as const
+  ) {
+    const info = { code: 4000, reason, wasClean: true };
+    const error = new ConnectionClosedError(info);
+    assertEquals(error.message, `The connection is closed (4000: ${shown})`);
+    assertEquals(error.reason, reason);
+  }
+});
