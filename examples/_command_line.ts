@@ -6,7 +6,7 @@
  */
 
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
-import type { Server } from "../mod.ts";
+import type { ServeOptions, Server } from "../mod.ts";
 import { serveTapped, type TappedOptions } from "./_tap.ts";
 
 /** A flag that takes a whole number. */
@@ -112,6 +112,32 @@ export const SERVER_FLAGS = {
     help: "and its private key (PEM)",
   },
 } as const satisfies Flags;
+
+/** How many may be connected at the same time. */
+export const LIMIT_FLAGS = {
+  "max-connections": {
+    type: "number",
+    default: 20_000,
+    min: 1,
+    help: "how many connections there may be",
+  },
+  "max-connections-per-address": {
+    type: "number",
+    default: undefined,
+    min: 1,
+    help: "how many of them from one IP address; not for use behind a proxy",
+  },
+} as const satisfies Flags;
+
+/** What `serve()` is to be told of these flags. */
+export function limitsOf(
+  flags: FlagValues<typeof LIMIT_FLAGS>,
+): Pick<ServeOptions, "maxConnections" | "maxConnectionsPerAddress"> {
+  return {
+    maxConnections: flags["max-connections"],
+    maxConnectionsPerAddress: flags["max-connections-per-address"],
+  };
+}
 
 /** Where a server listens, as given. */
 export type ServerFlags =

@@ -10,6 +10,8 @@
 
 import type { SendOptions } from "../mod.ts";
 import {
+  LIMIT_FLAGS,
+  limitsOf,
   portFlag,
   readFlags,
   runServer,
@@ -23,6 +25,7 @@ if (import.meta.main) {
   const flags = readFlags("Sends every message back to where it came from.", {
     port: portFlag(9001),
     ...SERVER_FLAGS,
+    ...LIMIT_FLAGS,
     "max-message-size": {
       type: "number",
       default: 16 * 1024 * 1024,
@@ -44,6 +47,7 @@ if (import.meta.main) {
     origins: ["*"],
     // Text goes back as the bytes that it came as; nobody here reads it.
     textAs: "bytes",
+    ...limitsOf(flags),
     maxMessageSize: flags["max-message-size"],
     maxFragments: flags["max-fragments"] || Infinity,
     extensions,

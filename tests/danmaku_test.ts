@@ -1,9 +1,15 @@
 /** Danmaku: what comments may be, its rooms, and its page in a browser. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { HandshakeError, Hub, InProcessBackplane } from "../mod.ts";
+import {
+  HandshakeError,
+  Hub,
+  InProcessBackplane,
+  type WebSocketConnection,
+} from "../mod.ts";
 import { clean, readDraft, readRoomName } from "../examples/danmaku/comment.ts";
 import { Danmaku, type DanmakuOptions } from "../examples/danmaku/danmaku.ts";
 import { RateLimit, Throttle } from "../examples/danmaku/pace.ts";
+import { Room } from "../examples/danmaku/room.ts";
 import { browserTest, PageServer, type TestPage } from "./_browser.ts";
 import { Viewer } from "./_danmaku.ts";
 import { request, TestServer, within } from "./_server.ts";
@@ -169,6 +175,36 @@ Deno.test("who says too much is refused, and in the end sent away", async () => 
   const { code } = await within(anna.ws.closed);
   assertEquals([code, anna.texts[0]], [1008, "0"]);
   assert(anna.texts.length <= 2);
+});
+
+Deno.test("who does not read is not told of refusals, which would pile up", async () => {
+  const hub = new Hub();
+  const room = new Room("lobby", hub, { rate: 1, gather: 0 });
+  for (const [bufferedAmount, told] of [[0, 28], [100_000, 0]] as const) {
+    const sent: string[] = [];
+    const watched = Promise.withResolvers<void>();
+    let hear: ((message: string) => void) | undefined;
+    const viewer = {
+      bufferedAmount,
+      send: (message: unknown) => {
+        if (typeof message === "string") sent.push(message);
+      },
+      close: () => {},
+      forEach: (act: (message: string) => void) => {
+        hear = act;
+        return watched.promise;
+      },
+    };
+    const watching = room.welcome(viewer as unknown as WebSocketConnection);
+    // Two at once are allowed.
+    for (let i = 0; i < 30; i++) hear!('{"text":"x"}');
+    const refused = sent.filter((text) => text.includes("refused"));
+    assertEquals(refused.length, told);
+    watched.resolve();
+    await watching;
+  }
+  room.close();
+  await hub.close();
 });
 
 Deno.test("what is no comment is passed over", async () => {

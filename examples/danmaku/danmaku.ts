@@ -90,7 +90,7 @@ export class Danmaku {
     const name = readRoomName(target);
     if (name === undefined) {
       throw new HandshakeError(
-        `Rooms are at /rooms/NAME (${JSON.stringify(target)})`,
+        `Rooms are at /rooms/NAME, not at [${target.slice(0, 64)}]`,
         { status: 404 },
       );
     }

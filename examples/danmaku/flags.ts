@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Flags } from "../_command_line.ts";
+import { type Flags, LIMIT_FLAGS } from "../_command_line.ts";
 
 /** What viewers may do. */
 export const DANMAKU_FLAGS = {
@@ -20,10 +20,5 @@ export const DANMAKU_FLAGS = {
     max: 1000,
     help: "how long comments are gathered that go out together, in ms",
   },
-  "max-connections": {
-    type: "number",
-    default: 10_000,
-    min: 1,
-    help: "how many viewers there may be in a process",
-  },
+  ...LIMIT_FLAGS,
 } as const satisfies Flags;

@@ -10,6 +10,7 @@
  */
 
 import {
+  limitsOf,
   portFlag,
   readFlags,
   runServer,
@@ -32,6 +33,6 @@ if (import.meta.main) {
   const nowhereElse = { unix: undefined, cert: undefined, key: undefined };
   await runServer("http", { port, hostname, ...nowhereElse }, {
     ...danmaku.serveOptions,
-    maxConnections: flags["max-connections"],
+    ...limitsOf(flags),
   });
 }

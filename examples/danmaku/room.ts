@@ -28,6 +28,8 @@ const COUNT_INTERVAL = 250;
 const BELIEF = 12_000;
 /** How many comments in a row may be refused before the viewer is. */
 const MAX_REFUSED = 30;
+/** How much may be unread, in bytes, if a viewer is to be told of a refusal. */
+const MAX_UNREAD = 64 * 1024;
 
 const decoder = new TextDecoder();
 
@@ -148,7 +150,7 @@ export class Room {
       if (retryAfter > 0) {
         if (++refused > MAX_REFUSED) {
           ws.close(CloseCode.PolicyViolation, "Too many comments");
-        } else {
+        } else if (ws.bufferedAmount < MAX_UNREAD) {
           const refusal: Update = { type: "refused", retryAfter };
           ws.send(JSON.stringify(refusal));
         }

@@ -160,8 +160,8 @@ if (import.meta.main) {
       ...WORKER_FLAGS,
     },
   );
-  const args = Object.entries(flags).map(([name, value]) =>
-    `--${name}=${value}`
+  const args = Object.entries(flags).flatMap(([name, value]) =>
+    value === undefined ? [] : [`--${name}=${value}`]
   );
   const fleet = new Fleet(args, flags.redis);
   try {

@@ -8,6 +8,7 @@
 import { Hub, serve } from "../../mod.ts";
 import {
   exitWith,
+  limitsOf,
   readFlags,
   stopOnSignals,
   UsageError,
@@ -49,7 +50,7 @@ if (import.meta.main) {
     });
     const server = serve(listener, {
       ...danmaku.serveOptions,
-      maxConnections: flags["max-connections"],
+      ...limitsOf(flags),
     });
     stopOnSignals(async () => {
       await server.shutdown();
