@@ -57,6 +57,7 @@ export class RedisBackplane implements Backplane {
   readonly #publisher: Client;
   readonly #receiver: Client;
   readonly #subscriptions = new Map<string, Subscription>();
+  readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #isStarted = false;
   #awaySince: number | undefined;
 
@@ -150,11 +151,37 @@ export class RedisBackplane implements Backplane {
     };
   }
 
-  #join(channel: string, { ready }: Subscription): void {
+  #join(channel: string, subscription: Subscription, retries = 0): void {
     // Where Redis is away, it is asked as soon as it is back.
     if (!this.#receiver.isReady) return;
-    this.#receiver.subscribe(channel, this.#onMessage)
-      .then(() => ready.resolve(), () => {});
+    this.#receiver.subscribe(channel, this.#onMessage).then(
+      () => subscription.ready.resolve(),
+      (error) => this.#onRefused(channel, subscription, retries, error),
+    );
+  }
+
+  /** Redis is there, and does not want to: it has no memory, or no permission. */
+  #onRefused(
+    channel: string,
+    subscription: Subscription,
+    retries: number,
+    error: unknown,
+  ): void {
+    if (!this.#receiver.isReady) return;
+    if (this.#subscriptions.get(channel) !== subscription) return;
+    if (retries === 0) {
+      this.#options.onStatus?.(
+        `Redis does not let ${channel} be subscribed to (${
+          reasonOf(error)
+        }): trying again`,
+      );
+    }
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      if (this.#subscriptions.get(channel) !== subscription) return;
+      this.#join(channel, subscription, retries + 1);
+    }, this.#pause(retries));
+    this.#timers.add(timer);
   }
 
   #leave(channel: string): void {
@@ -211,6 +238,8 @@ export class RedisBackplane implements Backplane {
       ready.reject(new Error("The backplane is closed"));
     }
     this.#subscriptions.clear();
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
   }
 }
 
