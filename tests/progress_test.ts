@@ -1,9 +1,13 @@
 /** The three ways to learn how far a job is, without a browser. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
-import { connect, type WebSocketConnection } from "../mod.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  connect,
+  ConnectionClosedError,
+  type WebSocketConnection,
+} from "../mod.ts";
 import { Meter, newTally } from "../examples/_meter.ts";
 import { Job, WAYS } from "../examples/progress/job.ts";
-import { tableOf } from "../examples/progress/measure.ts";
+import { measure, tableOf } from "../examples/progress/measure.ts";
 import {
   Progress,
   type ProgressOptions,
@@ -298,6 +302,18 @@ Deno.test("progress:measure prints the figures", async () => {
   assertEquals(push[0], 1);
   // Heads weigh more than frames do.
   assert(push[1]! < long[1]! && push[2]! < long[2]!, stdout);
+});
+
+Deno.test("a measurement that cannot be made ends", {
+  // Its last polls end by themselves, a moment later.
+  sanitizeOps: false,
+  sanitizeResources: false,
+}, async () => {
+  const error = await assertRejects(
+    () => within(measure({ seconds: 1, steps: 0, interval: 10 })),
+    ConnectionClosedError,
+  );
+  assertEquals(error.code, 1003);
 });
 
 Deno.test("the figures are a table", () => {
