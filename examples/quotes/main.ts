@@ -9,12 +9,7 @@
  * @module
  */
 
-import {
-  HOST_FLAG,
-  portFlag,
-  readFlags,
-  runServer,
-} from "../_command_line.ts";
+import { HOST_FLAG, portFlag, readFlags, runServer } from "../_command_line.ts";
 import { readPage } from "../_page.ts";
 import { Quotes } from "./quotes.ts";
 
