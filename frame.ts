@@ -25,12 +25,13 @@
 /**
  * What a frame is for (RFC 6455 §5.2). The values not named here are reserved.
  *
- * @example
+ * @example Tell a ping by its opcode
  * ```ts
- * import { Opcode } from "@sansio/websocket/frame";
+ * import { decodeFrameHeader, Opcode } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(Opcode.Close, 0x8);
+ * const header = decodeFrameHeader(new Uint8Array([0x89, 0]));
+ * assertEquals(header?.opcode, Opcode.Ping);
  * ```
  */
 export const Opcode = {
@@ -48,19 +49,22 @@ export const Opcode = {
   Pong: 0xa,
 } as const;
 
-/** One of the six opcodes that RFC 6455 defines. */
+/** One of the six opcodes that RFC 6455 §5.2 defines. */
 export type Opcode = (typeof Opcode)[keyof typeof Opcode];
 
 /**
  * Why a connection is closed (RFC 6455 §7.4.1 and the IANA registry). Codes
  * from 3000 to 3999 are registered by libraries, 4000 to 4999 are free.
  *
- * @example
+ * @example Say that a server goes down
  * ```ts
- * import { CloseCode } from "@sansio/websocket/frame";
+ * import { CloseCode, encodeClosePayload } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(CloseCode.MessageTooBig, 1009);
+ * assertEquals(
+ *   encodeClosePayload(CloseCode.GoingAway),
+ *   new Uint8Array([0x03, 0xe9]), // 1001
+ * );
  * ```
  */
 export const CloseCode = {
@@ -99,10 +103,35 @@ export const CloseCode = {
 /** One of the close codes in {@linkcode CloseCode}. */
 export type CloseCode = (typeof CloseCode)[keyof typeof CloseCode];
 
-/** Which end of the connection an endpoint is. */
+/**
+ * Which end of the connection an endpoint is: the one that asked for it, and
+ * masks what it sends (RFC 6455 §5.1), or the one that answered.
+ */
 export type Role = "client" | "server";
 
-/** What a {@linkcode ProtocolError} is about; stable, for programs to branch on. */
+/**
+ * What a {@linkcode ProtocolError} is about; stable, for programs to branch on.
+ * Sections are those of RFC 6455; the code is 1002 unless it says otherwise.
+ *
+ * - `"reserved-bits"`: RSV1, RSV2 or RSV3 is set, and no extension claims it
+ *   (§5.2).
+ * - `"reserved-opcode"`: the opcode has no meaning (§5.2).
+ * - `"masking"`: a client's frame is not masked, or a server's is (§5.1).
+ * - `"length-not-minimal"`: a length takes more bytes than it needs (§5.2).
+ * - `"length-too-large"`: a length with its top bit set (§5.2), or one above
+ *   2^53-1: 1009.
+ * - `"control-frame-fragmented"`, `"control-frame-too-long"`: §5.5.
+ * - `"unexpected-continuation"`: there is no message to continue (§5.4).
+ * - `"expected-continuation"`: a message begins within another (§5.4).
+ * - `"message-too-big"`: above the limit of this side: 1009.
+ * - `"too-many-fragments"`: above the limit of this side: 1008.
+ * - `"invalid-utf8"`: in a text message or a close reason (§8.1): 1007.
+ * - `"invalid-close-payload"`: a Close frame of one byte (§5.5.1).
+ * - `"invalid-close-code"`: one that must not be sent (§7.4).
+ * - `"extension"`: an extension cannot read the payload; of a compressed one
+ *   that is malformed, or made to keep this side busy: 1007 or 1008.
+ * - `"internal"`: this side is at fault: 1011.
+ */
 export type ProtocolErrorKind =
   | "reserved-bits"
   | "reserved-opcode"
@@ -133,9 +162,13 @@ export interface ProtocolErrorOptions extends ErrorOptions {
  * The peer broke the protocol, or went over a limit. The error carries the
  * close code to answer with (RFC 6455 §7.4.1), decided where the fault is seen.
  *
- * @example
+ * @example What was wrong, and what to answer
  * ```ts
- * import { decodeFrameHeader, ProtocolError } from "@sansio/websocket/frame";
+ * import {
+ *   decodeFrameHeader,
+ *   encodeClosePayload,
+ *   ProtocolError,
+ * } from "@sansio/websocket/frame";
  * import { assertEquals, assertThrows } from "@std/assert";
  *
  * // 5 bytes, announced in the 16-bit form
@@ -143,8 +176,12 @@ export interface ProtocolErrorOptions extends ErrorOptions {
  *   () => decodeFrameHeader(new Uint8Array([0x82, 126, 0, 5])),
  *   ProtocolError,
  * );
- * assertEquals(error.closeCode, 1002);
+ * assertEquals(error.name, "ProtocolError");
  * assertEquals(error.kind, "length-not-minimal");
+ * assertEquals(
+ *   encodeClosePayload(error.closeCode),
+ *   new Uint8Array([0x03, 0xea]), // 1002
+ * );
  * ```
  */
 export class ProtocolError extends Error {
@@ -168,17 +205,96 @@ export class ProtocolError extends Error {
   }
 }
 
-/** RSV1 in {@linkcode FrameHeader.reservedBits}; permessage-deflate claims it. */
+/**
+ * RSV1 in {@linkcode FrameHeader.reservedBits} (RFC 6455 §5.2). It marks a
+ * compressed message where permessage-deflate is agreed on (RFC 7692 §6).
+ *
+ * @example A frame that may be compressed
+ * ```ts
+ * import {
+ *   checkFrameHeader,
+ *   decodeFrameHeader,
+ *   RSV1,
+ * } from "@sansio/websocket/frame";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const header = decodeFrameHeader(new Uint8Array([0xc1, 0]))!;
+ * assertEquals(header.reservedBits, RSV1);
+ *
+ * checkFrameHeader(header, { role: "client", reservedBits: RSV1 });
+ * assertThrows(() => checkFrameHeader(header, { role: "client" }));
+ * ```
+ */
 export const RSV1 = 0b100;
-/** RSV2 in {@linkcode FrameHeader.reservedBits}. */
+/**
+ * RSV2 in {@linkcode FrameHeader.reservedBits} (RFC 6455 §5.2). No registered
+ * extension claims it.
+ *
+ * @example A frame with RSV2
+ * ```ts
+ * import { decodeFrameHeader, RSV2 } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const header = decodeFrameHeader(new Uint8Array([0xa1, 0]));
+ * assertEquals(header?.reservedBits, RSV2);
+ * ```
+ */
 export const RSV2 = 0b010;
-/** RSV3 in {@linkcode FrameHeader.reservedBits}. */
+/**
+ * RSV3 in {@linkcode FrameHeader.reservedBits} (RFC 6455 §5.2). No registered
+ * extension claims it.
+ *
+ * @example A frame with RSV3
+ * ```ts
+ * import { decodeFrameHeader, RSV3 } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const header = decodeFrameHeader(new Uint8Array([0x91, 0]));
+ * assertEquals(header?.reservedBits, RSV3);
+ * ```
+ */
 export const RSV3 = 0b001;
 
-/** The largest payload of a control frame, in bytes (RFC 6455 §5.5). */
+/**
+ * The largest payload of a control frame, in bytes (RFC 6455 §5.5).
+ *
+ * @example A ping that is too long
+ * ```ts
+ * import {
+ *   checkFrameHeader,
+ *   decodeFrameHeader,
+ *   MAX_CONTROL_PAYLOAD_LENGTH,
+ * } from "@sansio/websocket/frame";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const header = decodeFrameHeader(new Uint8Array([0x89, 126, 0, 126]))!;
+ * assertEquals(header.payloadLength, MAX_CONTROL_PAYLOAD_LENGTH + 1);
+ * assertThrows(() => checkFrameHeader(header, { role: "client" }));
+ * ```
+ */
 export const MAX_CONTROL_PAYLOAD_LENGTH = 125;
 
-/** The largest header, in bytes: 64-bit length and masking key (RFC 6455 §5.2). */
+/**
+ * The largest header, in bytes: 64-bit length and masking key (RFC 6455 §5.2).
+ *
+ * @example A buffer that every header fits
+ * ```ts
+ * import {
+ *   encodeFrameHeaderInto,
+ *   MAX_FRAME_HEADER_LENGTH,
+ *   Opcode,
+ * } from "@sansio/websocket/frame";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = new Uint8Array(MAX_FRAME_HEADER_LENGTH);
+ * const header = {
+ *   opcode: Opcode.Binary,
+ *   maskingKey: 1,
+ *   payloadLength: 2 ** 32,
+ * };
+ * assertEquals(encodeFrameHeaderInto(header, buffer), buffer.length);
+ * ```
+ */
 export const MAX_FRAME_HEADER_LENGTH = 14;
 
 /** The fields in front of a frame's payload (RFC 6455 §5.2). */
@@ -310,7 +426,7 @@ function fault(
  * @throws {ProtocolError} 1002 if the length is not in its shortest form or has
  * its top bit set, 1009 if it is over 2^53-1; as soon as the length is there.
  *
- * @example
+ * @example A masked text frame of 5 bytes
  * ```ts
  * import { decodeFrameHeader, Opcode } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
@@ -421,9 +537,12 @@ function readUint32(bytes: Uint8Array, offset: number): number {
  * @throws {ProtocolError} 1002 for a broken rule, 1009 for a payload above
  * `rules.maxPayloadLength`.
  *
- * @example
+ * @example A client masks, a server does not
  * ```ts
- * import { checkFrameHeader, decodeFrameHeader } from "@sansio/websocket/frame";
+ * import {
+ *   checkFrameHeader,
+ *   decodeFrameHeader,
+ * } from "@sansio/websocket/frame";
  * import { assertThrows } from "@std/assert";
  *
  * const header = decodeFrameHeader(new Uint8Array([0x81, 0]))!;
@@ -521,7 +640,7 @@ export interface DecodeFrameOptions {
  * @throws {ProtocolError} For a malformed length, and whatever
  * {@linkcode checkFrameHeader} throws where rules are given.
  *
- * @example
+ * @example A masked text frame, RFC 6455 §5.7
  * ```ts
  * import { decodeFrame } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
@@ -563,8 +682,9 @@ export function decodeFrame(
  *
  * @param payloadLength The length of the payload, in bytes.
  * @param masked Whether there is a masking key.
+ * @returns How many bytes come before the payload.
  *
- * @example
+ * @example The shortest and the longest
  * ```ts
  * import { frameHeaderLength } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
@@ -592,7 +712,7 @@ export function frameHeaderLength(
  * @returns The length of the header, in bytes.
  * @throws {RangeError} If there is no room, or a field does not fit its bits.
  *
- * @example
+ * @example Into a buffer of the caller's
  * ```ts
  * import { encodeFrameHeaderInto, Opcode } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
@@ -660,7 +780,7 @@ function writeUint32(into: Uint8Array, offset: number, value: number): number {
  * @returns The header's 2 to 14 bytes.
  * @throws {RangeError} If a field does not fit its bits.
  *
- * @example
+ * @example A ping of 5 bytes
  * ```ts
  * import { encodeFrameHeader, Opcode } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
@@ -688,7 +808,7 @@ export function encodeFrameHeader(
  * @returns Header and payload, masked if there is a masking key.
  * @throws {RangeError} If a field does not fit its bits.
  *
- * @example
+ * @example A masked binary frame
  * ```ts
  * import { encodeFrame, Opcode } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
@@ -741,7 +861,7 @@ const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
  * @param end Where in `bytes` to stop, in bytes.
  * @throws {RangeError} If `start` to `end` is not a range within `bytes`.
  *
- * @example
+ * @example A payload that arrives in two parts
  * ```ts
  * import { mask } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
@@ -835,8 +955,9 @@ function swap(key: number): number {
  * §7.4.1 and the IANA registry define for the wire, and 3000 to 4999.
  *
  * @param code The code.
+ * @returns Whether it may be sent, and received.
  *
- * @example
+ * @example A code that is never on the wire
  * ```ts
  * import { isValidCloseCode } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
@@ -853,7 +974,7 @@ export function isValidCloseCode(code: number): boolean {
   return code <= 4999;
 }
 
-/** What a Close frame says. */
+/** What a Close frame says (RFC 6455 §5.5.1). */
 export interface ClosePayload {
   /**
    * The close code; {@linkcode CloseCode.NoStatusReceived} (1005) for a Close
@@ -869,10 +990,11 @@ export interface ClosePayload {
  *
  * @param code The close code; left out, the payload is empty.
  * @param reason Why, in at most 123 bytes of UTF-8.
+ * @returns The payload, 0 or 2 to 125 bytes.
  * @throws {RangeError} If the code must not be sent, or the reason is too long.
  * @throws {TypeError} If there is a reason but no code.
  *
- * @example
+ * @example A server that goes down
  * ```ts
  * import { encodeClosePayload } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
@@ -922,7 +1044,7 @@ const closeReasonDecoder = new TextDecoder("utf-8", {
  * @throws {ProtocolError} 1002 for a payload of one byte or a code that must
  * not be sent, 1007 for a reason that is not UTF-8.
  *
- * @example
+ * @example A server that has gone down
  * ```ts
  * import { decodeClosePayload } from "@sansio/websocket/frame";
  * import { assertEquals } from "@std/assert";
