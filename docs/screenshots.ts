@@ -10,8 +10,10 @@ const PHONE = { width: 390, height: 844 };
 /** What there is a picture of: a task, and what to do before it is taken. */
 interface Subject {
   task: string;
-  /** How high the picture is, on a desktop. */
-  height: number;
+  /** How high the picture is, on a desktop; as high as the page if not given. */
+  height?: number;
+  /** Whether a phone's picture has what is on its screen only. */
+  isScreenOnly?: boolean;
   prepare(page: Page, isPhone: boolean): Promise<void>;
 }
 
@@ -19,6 +21,7 @@ const SUBJECTS: Record<string, Subject> = {
   tour: {
     task: "demo",
     height: 1325,
+    isScreenOnly: true,
     async prepare(page, isPhone) {
       await page.getByRole("button", { name: "你好，世界", exact: true })
         .click();
@@ -33,7 +36,6 @@ const SUBJECTS: Record<string, Subject> = {
   },
   progress: {
     task: "progress",
-    height: 1540,
     async prepare(page) {
       await page.locator("#start").click();
       await page.locator("#status", { hasText: "All three have arrived." })
@@ -43,35 +45,25 @@ const SUBJECTS: Record<string, Subject> = {
   },
   quotes: {
     task: "quotes",
-    height: 1260,
-    async prepare(page, isPhone) {
+    async prepare(page) {
       await page.locator(".quote").first().waitFor();
-      if (isPhone) return await page.waitForTimeout(5000);
-      await page.waitForTimeout(15_000);
+      await page.waitForTimeout(25_000);
       await page.getByLabel("100 ms").check();
-      await page.waitForTimeout(20_000);
+      await page.waitForTimeout(25_000);
     },
   },
   upload: {
     task: "recipe:upload",
-    height: 1040,
     async prepare(page) {
-      const file = await Deno.makeTempFile({ suffix: ".bin" });
-      try {
-        await Deno.truncate(file, 1024 ** 3);
-        await page.getByLabel("Choose a file").setInputFiles(file);
-        await page.waitForFunction(
-          () => {
-            // @ts-ignore this runs in the page
-            return parseInt(document.querySelector("#percent").textContent) >
-              60;
-          },
-          undefined,
-          { timeout: 120_000 },
-        );
-      } finally {
-        await Deno.remove(file);
-      }
+      await page.getByRole("button", { name: "1 GiB" }).click();
+      await page.waitForFunction(
+        () => {
+          // @ts-ignore this runs in the page
+          return parseInt(document.querySelector("#percent").textContent) > 60;
+        },
+        undefined,
+        { timeout: 120_000 },
+      );
     },
   },
 };
@@ -80,22 +72,21 @@ if (chromiumPath === undefined) throw new Error("Chromium is not installed");
 const names = Deno.args.length > 0 ? Deno.args : Object.keys(SUBJECTS);
 await using browser = await TestBrowser.launch(chromiumPath);
 for (const name of names) {
-  const { task, height, prepare } = SUBJECTS[name]!;
-  const desktop = { width: 1280, height };
-  const pictures = [
-    { suffix: "", colorScheme: "light", viewport: desktop },
-    { suffix: "-dark", colorScheme: "dark", viewport: desktop },
-    { suffix: "-phone", colorScheme: "light", viewport: PHONE, isMobile: true },
-  ] as const;
+  const { task, height, isScreenOnly = false, prepare } = SUBJECTS[name]!;
   await using program = await PageServer.start(task);
-  for (const { suffix, ...options } of pictures) {
+  for (const picture of ["", "-dark", "-phone", "-phone-dark"]) {
+    const isPhone = picture.startsWith("-phone");
+    if (isScreenOnly && picture === "-phone-dark") continue;
     const { page } = await browser.open(program.url, {
-      ...options,
+      viewport: isPhone ? PHONE : { width: 1280, height: height ?? 900 },
+      isMobile: isPhone,
+      colorScheme: picture.endsWith("dark") ? "dark" : "light",
       reducedMotion: "reduce",
     });
-    await prepare(page, options.viewport === PHONE);
+    await prepare(page, isPhone);
     await page.screenshot({
-      path: new URL(`${name}${suffix}.png`, import.meta.url).pathname,
+      path: new URL(`${name}${picture}.png`, import.meta.url).pathname,
+      fullPage: isPhone ? !isScreenOnly : height === undefined,
     });
   }
 }
