@@ -59,7 +59,7 @@ export interface BuiltUpgradeRequest extends UpgradeOffer {
   readonly secure: boolean;
 }
 
-/** What both sides agreed on. */
+/** What both sides agreed on (RFC 6455 §4.2.2). */
 export interface Negotiated {
   /** The subprotocol, or `undefined` if none was chosen. */
   readonly protocol: string | undefined;
@@ -70,7 +70,7 @@ export interface Negotiated {
 /**
  * A client's request for an upgrade (RFC 6455 §4.1), with a fresh key.
  *
- * @example Usage
+ * @example A request by way of TLS, with a cookie
  * ```ts
  * import { buildUpgradeRequest } from "@sansio/websocket/handshake";
  * import { assert, assertEquals } from "@std/assert";
@@ -81,9 +81,11 @@ export interface Negotiated {
  * });
  * assertEquals(request.hostname, "example.com");
  * assertEquals(request.port, 443);
- * assert(new TextDecoder().decode(request.bytes).startsWith(
- *   "GET /chat?room=1 HTTP/1.1\r\nHost: example.com\r\n",
- * ));
+ * assert(
+ *   new TextDecoder().decode(request.bytes).startsWith(
+ *     "GET /chat?room=1 HTTP/1.1\r\nHost: example.com\r\n",
+ *   ),
+ * );
  * ```
  *
  * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place. A
@@ -205,7 +207,7 @@ function authorization({ username, password }: URL): string {
  * other status than 101 the server speaks HTTP on, and the error has that
  * status and its header fields: `Location`, `WWW-Authenticate`.
  *
- * @example Usage
+ * @example A server that wants a login
  * ```ts
  * import {
  *   buildUpgradeRequest,

@@ -31,7 +31,7 @@ const BACKSLASH = 0x5c;
  *
  * Quoted values come out unquoted; what is in the quotes has to be a token.
  *
- * @example Usage
+ * @example Two extensions, one with parameters
  * ```ts
  * import { parseExtensions } from "@sansio/websocket/handshake";
  * import { assertEquals } from "@std/assert";
@@ -126,7 +126,7 @@ function malformed(header: string, at: number): HandshakeError {
  * Formats extensions as a value of `Sec-WebSocket-Extensions` (RFC 6455 §9.1),
  * the inverse of {@linkcode parseExtensions}.
  *
- * @example Usage
+ * @example An offer of permessage-deflate
  * ```ts
  * import { formatExtensions } from "@sansio/websocket/handshake";
  * import { assertEquals } from "@std/assert";

@@ -1,45 +1,55 @@
-/** What a {@linkcode HandshakeError} is about. */
+/**
+ * What a {@linkcode HandshakeError} is about; stable, for programs to branch
+ * on. The number is the status that goes with it: what a server answers with,
+ * or, on a client, what the server has answered with.
+ *
+ * - `"malformed"`: bytes that are not an HTTP/1.1 head (RFC 9112): 400; 0 on a
+ *   client.
+ * - `"limit"`: more bytes, header fields or interim answers than allowed: 431;
+ *   0 or 1xx on a client.
+ * - `"http-version"`: an HTTP version other than 1.1 (RFC 6455 §4.2.1): 505;
+ *   0 or 101 on a client.
+ * - `"method"`: a method other than GET (RFC 6455 §4.2.1): 405.
+ * - `"target"`: a request target in no form that fits its method (RFC 9112
+ *   §3.2): 400.
+ * - `"host"`: `Host` is missing, repeated or malformed (RFC 9112 §3.2): 400.
+ * - `"body"`: the request has a body, or an ambiguous one (RFC 9112 §6.3): 400.
+ * - `"upgrade"`: `Upgrade` does not name `websocket`: 426; 101 on a client.
+ * - `"connection"`: `Connection` does not name `upgrade`: 400; 101 on a client.
+ * - `"version"`: `Sec-WebSocket-Version` is not 13 (RFC 6455 §4.4): 426.
+ * - `"key"`: `Sec-WebSocket-Key` is not one nonce of 16 bytes in base64: 400.
+ * - `"protocol"`: `Sec-WebSocket-Protocol` is malformed: 400; or, on a client,
+ *   was not offered: 101.
+ * - `"extensions"`: the same of `Sec-WebSocket-Extensions`.
+ * - `"origin"`: the request comes from a web page of a foreign origin: 403.
+ * - `"status"`: the server's answer was not 101 (RFC 6455 §4.1): its own.
+ * - `"accept"`: `Sec-WebSocket-Accept` does not answer the key that was sent:
+ *   101.
+ * - `"timeout"`: the handshake was not complete in time: 408, or 503 if it is
+ *   the program that did not answer; 0 on a client.
+ * - `"closed"`: the peer closed the connection before it was complete: 400; 0
+ *   on a client whose server has said nothing.
+ * - `"rejected"`: the application refused the request: whatever it chose.
+ */
 export type HandshakeErrorKind =
-  /** Bytes that are not an HTTP/1.1 head (RFC 9112): 400; 0 in a response. */
   | "malformed"
-  /** More bytes or more header fields than allowed: 431; 0 in a response. */
   | "limit"
-  /** An HTTP version other than 1.1 (RFC 6455 §4.2.1): 505. */
   | "http-version"
-  /** A method other than GET (RFC 6455 §4.2.1): 405. */
   | "method"
-  /** A request target in no form that fits its method (RFC 9112 §3.2): 400. */
   | "target"
-  /** `Host` is missing, repeated or malformed (RFC 9112 §3.2): 400. */
   | "host"
-  /** The request has a body, or an ambiguous one (RFC 9112 §6.3): 400. */
   | "body"
-  /** `Upgrade` does not name `websocket`: 426; 101 in a response. */
   | "upgrade"
-  /** `Connection` does not name `upgrade`: 400; 101 in a response. */
   | "connection"
-  /** `Sec-WebSocket-Version` is not 13 (RFC 6455 §4.4): 426. */
   | "version"
-  /** `Sec-WebSocket-Key` is not one nonce of 16 bytes in base64: 400. */
   | "key"
-  /** `Sec-WebSocket-Protocol` is malformed, or was not offered: 400 or 101. */
   | "protocol"
-  /** `Sec-WebSocket-Extensions` is malformed, or was not offered: 400 or 101. */
   | "extensions"
-  /** The request comes from a web page of a foreign origin: 403. */
   | "origin"
-  /** The server's answer was not 101: its own status (RFC 6455 §4.1). */
   | "status"
-  /** `Sec-WebSocket-Accept` does not answer the key that was sent: 101. */
   | "accept"
-  /**
-   * The handshake was not complete in time: 408, or 503 if it is the program
-   * that did not answer; 0 on a client.
-   */
   | "timeout"
-  /** The peer closed the connection before it was complete: 400; 0 on a client. */
   | "closed"
-  /** The application refused the request: whatever status it chose. */
   | "rejected";
 
 /** Options of {@linkcode HandshakeError}. */
@@ -77,7 +87,7 @@ export interface HandshakeErrorOptions extends ErrorOptions {
  * @example Refuse a request for a reason of one's own
  * ```ts
  * import { HandshakeError, rejectUpgrade } from "@sansio/websocket/handshake";
- * import { assertStringIncludes } from "@std/assert";
+ * import { assertEquals, assertStringIncludes } from "@std/assert";
  *
  * const error = new HandshakeError("Log in first", {
  *   status: 401,
@@ -85,6 +95,28 @@ export interface HandshakeErrorOptions extends ErrorOptions {
  * });
  * const answer = new TextDecoder().decode(rejectUpgrade(error));
  * assertStringIncludes(answer, "HTTP/1.1 401 Unauthorized\r\n");
+ * assertEquals(error.kind, "rejected");
+ * ```
+ *
+ * @example Where a server sends its clients elsewhere
+ * ```ts
+ * import {
+ *   buildUpgradeRequest,
+ *   HandshakeError,
+ *   verifyUpgradeResponse,
+ * } from "@sansio/websocket/handshake";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const sent = buildUpgradeRequest("ws://example.com/");
+ * const head = Response.redirect("https://www.example.com/", 307);
+ * try {
+ *   verifyUpgradeResponse(head, sent);
+ * } catch (error) {
+ *   if (!(error instanceof HandshakeError)) throw error;
+ *   assertEquals(error.name, "HandshakeError");
+ *   assertEquals(error.status, 307);
+ *   assertEquals(error.headers.get("Location"), "https://www.example.com/");
+ * }
  * ```
  */
 export class HandshakeError extends Error {

@@ -233,7 +233,7 @@ export function lookupFields(
  * colon, control characters, a `Host` that is missing, repeated or malformed,
  * repeated or contradicting lengths of the body (RFC 9112 §§2.2, 3.2, 5, 6.3).
  *
- * @example Usage
+ * @example A head that arrives in two parts
  * ```ts
  * import { parseRequestHead } from "@sansio/websocket/handshake";
  * import { assertEquals } from "@std/assert";
@@ -290,7 +290,7 @@ export function parseRequestHead(
  * Reads the head of an HTTP/1.x response from the bytes received so far, as
  * {@linkcode parseRequestHead} does for a request.
  *
- * @example Usage
+ * @example A redirect
  * ```ts
  * import { parseResponseHead } from "@sansio/websocket/handshake";
  * import { assertEquals } from "@std/assert";

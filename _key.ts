@@ -16,7 +16,7 @@ const ENCODER = new TextEncoder();
  * The value of `Sec-WebSocket-Accept` for a key (RFC 6455 §4.2.2): the SHA-1
  * of the key and a GUID, in base64.
  *
- * @example Usage
+ * @example The key of RFC 6455 §1.3
  * ```ts
  * import { acceptKey } from "@sansio/websocket/handshake";
  * import { assertEquals } from "@std/assert";
@@ -42,7 +42,7 @@ export function acceptKey(key: string): string {
  * A fresh value for `Sec-WebSocket-Key`: 16 bytes of the platform's strong
  * random source, in base64 (RFC 6455 §4.1, item 7).
  *
- * @example Usage
+ * @example A new one every time
  * ```ts
  * import { generateKey } from "@sansio/websocket/handshake";
  * import { assertNotEquals } from "@std/assert";

@@ -8,7 +8,7 @@ import { listElements } from "./_http_grammar.ts";
 import type { FieldLookup } from "./_http_head.ts";
 import { quote } from "./_quote.ts";
 
-/** What a client offers in its request, and a server answers. */
+/** What a client offers in its request (RFC 6455 §4.1), and a server answers. */
 export interface UpgradeOffer {
   /** `Sec-WebSocket-Key`: 16 random bytes in base64. */
   readonly key: string;

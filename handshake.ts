@@ -89,7 +89,10 @@ export { type UpgradeOffer } from "./_upgrade_fields.ts";
 
 const ENCODER = new TextEncoder();
 
-/** What a request for an upgrade has to show: a WHATWG `Request` does. */
+/**
+ * What a request for an upgrade has to show (RFC 6455 §4.1): a WHATWG `Request`
+ * does, and so does what {@linkcode parseRequestHead} returns.
+ */
 export interface UpgradeHead {
   /** The method. */
   readonly method: string;
@@ -160,12 +163,16 @@ export interface AcceptUpgradeOptions {
  * `websocket`. If so, give it to {@linkcode readUpgrade}, which says what may
  * be wrong; if not, serve it a page.
  *
- * @example Usage
+ * @example A plain request
  * ```ts
  * import { isUpgrade } from "@sansio/websocket/handshake";
- * import { assertFalse } from "@std/assert";
+ * import { assert, assertFalse } from "@std/assert";
  *
- * assertFalse(isUpgrade({ method: "GET", headers: new Headers() }));
+ * const request = new Request("http://example.com/");
+ * assertFalse(isUpgrade(request));
+ *
+ * const headers = new Headers({ Upgrade: "websocket" });
+ * assert(isUpgrade({ method: "GET", headers }));
  * ```
  *
  * @param head The head of the request.
@@ -211,7 +218,7 @@ class ReadUpgradeRequest implements UpgradeRequest {
  * that has a method and `Headers`, such as a WHATWG `Request`. `Origin` is read
  * but not judged: that is for {@linkcode isOriginAllowed}.
  *
- * @example Usage
+ * @example What a client offers
  * ```ts
  * import { readUpgrade } from "@sansio/websocket/handshake";
  * import { assertEquals } from "@std/assert";
@@ -341,7 +348,7 @@ function readProtocols(value: string | null): readonly string[] {
  * So the client's order of preference decides (RFC 6455 §4.1, item 10); for the
  * server's, exchange the arguments.
  *
- * @example Usage
+ * @example The client's preference decides
  * ```ts
  * import { selectProtocol } from "@sansio/websocket/handshake";
  * import { assertEquals } from "@std/assert";
@@ -373,7 +380,7 @@ const ACCEPTED = "HTTP/1.1 101 Switching Protocols\r\n" +
  * The answer 101 to a request for an upgrade (RFC 6455 §4.2.2). Frames may
  * follow its bytes at once.
  *
- * @example Usage
+ * @example A subprotocol, and a cookie
  * ```ts
  * import { acceptUpgrade } from "@sansio/websocket/handshake";
  * import { assertStringIncludes } from "@std/assert";
@@ -458,7 +465,7 @@ const REASONS: ReadonlyMap<number, string> = new Map([
  * A client's error, passed on by a relay, becomes 502 (Bad Gateway) without the
  * other server's header fields.
  *
- * @example Usage
+ * @example Bytes that are no request
  * ```ts
  * import {
  *   HandshakeError,
