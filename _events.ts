@@ -4,7 +4,7 @@
  * @module
  */
 
-/** A text message. */
+/** A text message (RFC 6455 §5.6). */
 export interface TextMessage {
   /** Tells the events apart. */
   type: "text";
@@ -12,7 +12,7 @@ export interface TextMessage {
   data: string | Uint8Array<ArrayBuffer>;
 }
 
-/** A binary message. */
+/** A binary message (RFC 6455 §5.6). */
 export interface BinaryMessage {
   /** Tells the events apart. */
   type: "binary";
@@ -20,7 +20,11 @@ export interface BinaryMessage {
   data: Uint8Array<ArrayBuffer>;
 }
 
-/** A part of a message, where {@linkcode WebSocketProtocol.chunks} is set. */
+/**
+ * A part of a message, where
+ * {@linkcode WebSocketProtocol.prototype.chunks | chunks} is set. Parts are
+ * what has arrived, not the peer's fragments (RFC 6455 §5.4).
+ */
 export interface MessageChunk {
   /** Tells the events apart. */
   type: "chunk";
@@ -32,7 +36,10 @@ export interface MessageChunk {
   fin: boolean;
 }
 
-/** A ping or a pong; a ping is answered by the protocol itself (§5.5.2). */
+/**
+ * A ping or a pong; a ping is answered by the protocol itself (RFC 6455
+ * §5.5.2).
+ */
 export interface PingOrPong {
   /** Tells the events apart. */
   type: "ping" | "pong";
@@ -40,7 +47,7 @@ export interface PingOrPong {
   data: Uint8Array<ArrayBuffer>;
 }
 
-/** How a connection ended. */
+/** How a connection ended (RFC 6455 §7.1). */
 export interface CloseInfo {
   /**
    * The code in the peer's Close frame, 1005 if it had none. Where this side
@@ -63,7 +70,7 @@ export interface Closed extends CloseInfo {
   type: "close";
 }
 
-/** What {@linkcode WebSocketProtocol.receive} yields. */
+/** What {@linkcode WebSocketProtocol.prototype.receive | receive()} yields. */
 export type ProtocolEvent =
   | TextMessage
   | BinaryMessage

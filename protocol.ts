@@ -11,7 +11,11 @@
  *
  * const protocol = new WebSocketProtocol({ role: "server" });
  * const payload = new TextEncoder().encode("Hello");
- * const received = encodeFrame({ opcode: Opcode.Text, payload, maskingKey: 1 });
+ * const received = encodeFrame({
+ *   opcode: Opcode.Text,
+ *   payload,
+ *   maskingKey: 1,
+ * });
  * for (const event of protocol.receive(received)) {
  *   if (event.type === "text") protocol.sendText(event.data);
  * }
@@ -103,19 +107,21 @@ export interface ProtocolOptions extends MessageLimits {
   /** Which end of the connection this is. */
   role: Role;
   /**
-   * Asked after each part of a message that has gone through the extension, of at
-   * most 1 KiB received, whether to go on at once. If not,
-   * {@linkcode WebSocketProtocol.nextEvent} returns `undefined` with
-   * {@linkcode WebSocketProtocol.isPaused} set: 16 KiB can become 16 MiB, or take
-   * their time to become nothing, and who serves many peers has others to look
-   * after.
+   * Asked after each part of a message that has gone through the extension, of
+   * at most 1 KiB received, whether to go on at once. If not,
+   * {@linkcode WebSocketProtocol.prototype.nextEvent | nextEvent()} returns
+   * `undefined` with
+   * {@linkcode WebSocketProtocol.prototype.isPaused | isPaused} set: 16 KiB can
+   * become 16 MiB, or take their time to become nothing, and who serves many
+   * peers has others to look after.
    *
    * @default {undefined} (it goes on)
    */
   mayGoOn?: (() => boolean) | undefined;
   /**
-   * Whether {@linkcode WebSocketProtocol.receive} may unmask in the bytes it is
-   * given and deliver views on them. They then belong to the protocol.
+   * Whether {@linkcode WebSocketProtocol.prototype.receive | receive()} may
+   * unmask in the bytes it is given and deliver views on them. They then belong
+   * to the protocol.
    *
    * @default {false}
    */
@@ -139,7 +145,10 @@ export interface ProtocolSendOptions {
   compress?: boolean | undefined;
 }
 
-/** Options of {@linkcode WebSocketProtocol.sendFragment}. */
+/**
+ * Options of
+ * {@linkcode WebSocketProtocol.prototype.sendFragment | sendFragment()}.
+ */
 export interface FragmentOptions extends ProtocolSendOptions {
   /**
    * Whether the message ends with this fragment.
@@ -184,8 +193,74 @@ const HIGH_SURROGATE_AT_END = /[\uD800-\uDBFF]$/;
 const EMPTY = new Uint8Array(0);
 
 /**
- * The state machine of one endpoint, with no input or output of its own.
- * See the module's documentation for an example.
+ * The state machine of one endpoint (RFC 6455 §5.4 to §8), with no input or
+ * output of its own. Who owns the transport hands what it reads to `receive()`
+ * and takes the events, writes what `takeOutput()` returns until there is no
+ * more, and then does with the transport what `transport` says.
+ *
+ * What the peer does wrong is answered with a Close frame, and told by the
+ * event of the end. What the caller does wrong is thrown, and sends nothing.
+ *
+ * @example Both ends of a connection, without a network
+ * ```ts
+ * import {
+ *   type ProtocolEvent,
+ *   WebSocketProtocol,
+ * } from "@sansio/websocket/protocol";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // What a transport does: takes bytes here, and hands them over there.
+ * function carry(from: WebSocketProtocol, to: WebSocketProtocol) {
+ *   const events: ProtocolEvent[] = [];
+ *   while (from.outputLength > 0) {
+ *     const bytes = from.takeOutput()!;
+ *     events.push(...to.receive(bytes.slice()));
+ *     from.releaseOutput(); // it is written, and nobody else refers to it
+ *   }
+ *   return events;
+ * }
+ *
+ * const client = new WebSocketProtocol({ role: "client" });
+ * const server = new WebSocketProtocol({ role: "server" });
+ * assertEquals([client.role, client.state], ["client", "open"]);
+ *
+ * client.sendText("Hello");
+ * client.sendBinary(new Uint8Array([1, 2, 3]));
+ * client.ping();
+ * assertEquals(carry(client, server), [
+ *   { type: "text", data: "Hello" },
+ *   { type: "binary", data: new Uint8Array([1, 2, 3]) },
+ *   { type: "ping", data: new Uint8Array(0) },
+ * ]);
+ *
+ * // The ping has been answered.
+ * assertEquals(carry(server, client), [
+ *   { type: "pong", data: new Uint8Array(0) },
+ * ]);
+ * ```
+ *
+ * @example The closing handshake
+ * ```ts
+ * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const client = new WebSocketProtocol({ role: "client" });
+ * const server = new WebSocketProtocol({ role: "server" });
+ *
+ * client.close(1000, "Bye");
+ * assertEquals(client.state, "local-closing");
+ * assertEquals(client.transport, "await-close");
+ *
+ * server.receive(client.takeOutput()!.slice());
+ * assertEquals(server.nextEvent()?.type, "close"); // with 1000 and "Bye"
+ * assertEquals(server.state, "handshake-closed");
+ * assertEquals(server.transport, "close"); // once its answer is written
+ *
+ * client.receive(server.takeOutput()!.slice());
+ * assertEquals(client.nextEvent()?.type, "close");
+ * client.receiveEnd(); // the server has closed the transport
+ * assertEquals(client.state, "closed");
+ * ```
  */
 export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   /** Which end of the connection this is. */
@@ -195,11 +270,30 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   /**
    * Whether messages are delivered in parts as they arrive, rather than whole.
    * A message of which a part has been delivered goes on in parts.
+   *
+   * @example A text in parts
+   * ```ts
+   * import { encodeFrame, Opcode } from "@sansio/websocket/frame";
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const protocol = new WebSocketProtocol({ role: "client" });
+   * protocol.chunks = true;
+   *
+   * const payload = new TextEncoder().encode("Hello");
+   * const frame = encodeFrame({ opcode: Opcode.Text, payload });
+   * assertEquals(Array.from(protocol.receive(frame.slice(0, 5))), [
+   *   { type: "chunk", of: "text", data: "Hel", fin: false },
+   * ]);
+   * assertEquals(Array.from(protocol.receive(frame.slice(5))), [
+   *   { type: "chunk", of: "text", data: "lo", fin: true },
+   * ]);
+   * ```
    */
   chunks = false;
   /**
-   * Whether who takes messages gives the memory of each back with
-   * {@linkcode reuse} as soon as it is done with it.
+   * Whether who takes messages gives the memory of each back with `reuse()` as
+   * soon as it is done with it.
    */
   reusesMemory = false;
 
@@ -276,7 +370,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     this.#output = new Output(role === "client");
   }
 
-  /** Who is closing. */
+  /** Who is closing (RFC 6455 §7.1). */
   get state(): ProtocolState {
     return this.#state;
   }
@@ -323,7 +417,11 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     return this;
   }
 
-  /** The events in what has been received; see {@linkcode receive}. */
+  /**
+   * The events in what has been received; see `receive()`.
+   *
+   * @returns An iterator that can be left, and another begun where it was left.
+   */
   [Symbol.iterator](): Iterator<ProtocolEvent> {
     return {
       next: (): IteratorResult<ProtocolEvent> => {
@@ -336,8 +434,11 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * The next event in what has been received, or `undefined` if more bytes are
-   * needed. The one place where the peer's faults become a Close frame.
+   * Finds the next event in what has been received. The one place where the
+   * peer's faults become a Close frame.
+   *
+   * @returns The event, or `undefined` if more bytes are needed, all is over,
+   * or `isPaused` is set.
    */
   nextEvent(): ProtocolEvent | undefined {
     try {
@@ -359,15 +460,45 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Whether {@linkcode ProtocolOptions.mayGoOn} has said no. There may be events
-   * in what has been received; {@linkcode resume}, before the next bytes are given
-   * to {@linkcode receive}, goes on to find them.
+   * Whether {@linkcode ProtocolOptions.mayGoOn} has said no. There may be
+   * events in what has been received; `resume()`, before the next bytes are
+   * given to `receive()`, goes on to find them.
+   *
+   * @example Look after others while a message is inflated
+   * ```ts
+   * import { permessageDeflate } from "@sansio/websocket/deflate";
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const deflate = permessageDeflate();
+   * const client = new WebSocketProtocol({
+   *   role: "client",
+   *   extension: deflate.confirm([]),
+   * });
+   * const server = new WebSocketProtocol({
+   *   role: "server",
+   *   extension: deflate.accept([]),
+   *   mayGoOn: () => false, // others are always waiting
+   * });
+   * assertEquals(client.extension?.name, "permessage-deflate");
+   *
+   * client.sendText("ab".repeat(50_000));
+   * server.receive(client.takeOutput()!.slice());
+   * const types: string[] = [];
+   * for (;;) {
+   *   for (const event of server) types.push(event.type);
+   *   if (!server.isPaused) break;
+   *   // Here the others get their turn.
+   *   server.resume();
+   * }
+   * assertEquals(types, ["text"]);
+   * ```
    */
   get isPaused(): boolean {
     return this.#isPaused;
   }
 
-  /** Goes on after a pause. */
+  /** Goes on after a pause, of which `isPaused` tells. */
   resume(): void {
     this.#isPaused = false;
   }
@@ -378,6 +509,20 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    *
    * @param error Why it was cut, if it did not end by itself.
    * @returns The close event, unless it has been delivered already.
+   *
+   * @example A connection that is cut
+   * ```ts
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const protocol = new WebSocketProtocol({ role: "server" });
+   * protocol.sendText("Are you there?");
+   *
+   * const event = protocol.receiveEnd(new Error("Connection reset"));
+   * assertEquals(event?.code, 1006);
+   * protocol.dropOutput(); // nobody will read it
+   * assertEquals(protocol.outputLength, 0);
+   * ```
    */
   receiveEnd(error?: Error): Closed | undefined {
     this.#closed ??= {
@@ -396,9 +541,30 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
 
   /**
    * Where to read the rest of a large message's frame to, without a copy in
-   * between: what is read there is then given to {@linkcode receive} as the
-   * view on it. `undefined` if there is no such place, or unless all events
-   * have been taken.
+   * between: what is read there is then given to `receive()` as the view on it.
+   * `undefined` if there is no such place, or unless all events have been
+   * taken.
+   *
+   * @example Read the rest to where it is delivered from
+   * ```ts
+   * import { encodeFrame, Opcode } from "@sansio/websocket/frame";
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const payload = new Uint8Array(100_000).fill(7);
+   * const frame = encodeFrame({ opcode: Opcode.Binary, payload });
+   *
+   * const protocol = new WebSocketProtocol({ role: "client" });
+   * protocol.receive(frame.slice(0, 1010));
+   * protocol.nextEvent();
+   * assertEquals(protocol.unfinishedLength, 1000);
+   *
+   * const destination = protocol.destination!;
+   * destination.set(frame.subarray(1010)); // `await conn.read(destination)`
+   * for (const event of protocol.receive(destination)) {
+   *   assertEquals(event, { type: "binary", data: payload });
+   * }
+   * ```
    */
   get destination(): Uint8Array<ArrayBuffer> | undefined {
     if (this.#remaining <= 0 || this.#header.opcode & 0x8) return undefined;
@@ -407,9 +573,29 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Takes back the memory of a message, where {@linkcode reusesMemory} is set.
+   * Takes back the memory of a message, where `reusesMemory` is set.
    *
    * @param data What an event carried; it must not be used after this.
+   *
+   * @example Messages that are done with at once
+   * ```ts
+   * import { encodeFrame, Opcode } from "@sansio/websocket/frame";
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const protocol = new WebSocketProtocol({ role: "client" });
+   * protocol.reusesMemory = true;
+   *
+   * const payload = new Uint8Array(1024 * 1024);
+   * const frame = encodeFrame({ opcode: Opcode.Binary, payload });
+   * let received = 0;
+   * for (const event of protocol.receive(frame)) {
+   *   if (event.type !== "binary") continue;
+   *   received += event.data.length;
+   *   protocol.reuse(event.data);
+   * }
+   * assertEquals(received, 1024 * 1024);
+   * ```
    */
   reuse(data: string | Uint8Array<ArrayBuffer>): void {
     if (typeof data !== "string") reuseMemory(data);
@@ -419,6 +605,21 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * Whether something has come behind the peer's Close frame. To close the
    * transport while a peer still sends can cost it what it has not read: end
    * the writing first, and read until its end (RFC 6455 §7.1.1).
+   *
+   * @example A peer that does not stop
+   * ```ts
+   * import { encodeFrame, Opcode } from "@sansio/websocket/frame";
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assert, assertEquals } from "@std/assert";
+   *
+   * const protocol = new WebSocketProtocol({ role: "client" });
+   * protocol.receive(encodeFrame({ opcode: Opcode.Close }));
+   * assertEquals(protocol.nextEvent()?.type, "close");
+   *
+   * protocol.receive(encodeFrame({ opcode: Opcode.Ping }));
+   * assertEquals(protocol.nextEvent(), undefined);
+   * assert(protocol.hasIgnoredInput);
+   * ```
    */
   get hasIgnoredInput(): boolean {
     return this.#hasIgnoredInput;
@@ -435,16 +636,17 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     this.#latestPong = undefined;
   }
 
-  /** How many bytes wait to be taken with {@linkcode takeOutput}. */
+  /** How many bytes wait to be taken with `takeOutput()`. */
   get outputLength(): number {
     return this.#output.byteLength;
   }
 
   /**
-   * Takes the next bytes owed to the peer, as many as lie together, or
-   * `undefined` if nothing is owed. They must be written before any others.
-   * Who calls {@linkcode releaseOutput} when they are written, and before
-   * taking more, lets their memory be used again.
+   * Takes the next bytes owed to the peer, as many as lie together. They must
+   * be written before any others. Who calls `releaseOutput()` when they are
+   * written, and before taking more, lets their memory be used again.
+   *
+   * @returns The bytes, or `undefined` if nothing is owed.
    */
   takeOutput(): Uint8Array | undefined {
     const bytes = this.#output.take();
@@ -458,13 +660,16 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     return bytes;
   }
 
-  /** Says that what {@linkcode takeOutput} returned is no longer in use. */
+  /**
+   * Says that what `takeOutput()` returned last is no longer in use: its memory
+   * is used again.
+   */
   releaseOutput(): void {
     this.#output.release();
   }
 
   /**
-   * Sends a text message.
+   * Sends a text message (RFC 6455 §5.6).
    *
    * @param text The text; a lone surrogate becomes U+FFFD. Bytes have to be
    * UTF-8: that is not checked again. Bytes from 128 KiB on may be referred to
@@ -485,12 +690,12 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Sends a binary message.
+   * Sends a binary message (RFC 6455 §5.6).
    *
    * @param data The payload; it is not changed. From 128 KiB on it may be
    * referred to until it is taken, and must not change before that.
    * @param options Whether to compress.
-   * @throws {DOMException} "InvalidStateError" as {@linkcode sendText} does.
+   * @throws {DOMException} "InvalidStateError" as `sendText()` does.
    */
   sendBinary(data: Uint8Array, options: ProtocolSendOptions = {}): void {
     this.#assertBetweenMessages();
@@ -498,9 +703,24 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Sends a message that is encoded once for many connections.
+   * Sends a message that is encoded once for many connections. A client masks,
+   * and so encodes it for each (RFC 6455 §5.3).
    *
-   * @throws {DOMException} "InvalidStateError" as {@linkcode sendText} does.
+   * @param message The message; whether it is compressed is for it to say.
+   * @throws {DOMException} "InvalidStateError" as `sendText()` does.
+   *
+   * @example One message for two connections
+   * ```ts
+   * import { PreparedMessage } from "@sansio/websocket/prepared";
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const message = new PreparedMessage("Hello");
+   * const anna = new WebSocketProtocol({ role: "server" });
+   * const bert = new WebSocketProtocol({ role: "server" });
+   * for (const protocol of [anna, bert]) protocol.sendPrepared(message);
+   * assertEquals(anna.takeOutput(), bert.takeOutput());
+   * ```
    */
   sendPrepared(message: PreparedMessage): void {
     this.#assertBetweenMessages();
@@ -516,15 +736,33 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Sends the next fragment of a message whose length is not known (§5.4).
+   * Sends the next fragment of a message whose length is not known (RFC 6455
+   * §5.4).
    * Control frames may go out between fragments, other messages may not.
    *
    * @param type What the message is; the same for all its fragments.
-   * @param data The fragment, as {@linkcode sendText} and
-   * {@linkcode sendBinary} take it. Text may be cut anywhere, bytes too.
+   * @param data The fragment, as `sendText()` and `sendBinary()` take it. Text
+   * may be cut anywhere, bytes too.
    * @param options Whether this is the last one, and whether to compress.
    * @throws {DOMException} "InvalidStateError" if the connection is closing.
    * @throws {TypeError} If the message was begun as the other type.
+   *
+   * @example A text in two fragments, and a ping between them
+   * ```ts
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const server = new WebSocketProtocol({ role: "server" });
+   * server.sendFragment("text", "Hel");
+   * server.ping();
+   * server.sendFragment("text", "lo", { fin: true });
+   *
+   * const client = new WebSocketProtocol({ role: "client" });
+   * assertEquals(Array.from(client.receive(server.takeOutput()!.slice())), [
+   *   { type: "ping", data: new Uint8Array(0) },
+   *   { type: "text", data: "Hello" },
+   * ]);
+   * ```
    */
   sendFragment(
     type: "text" | "binary",
@@ -568,6 +806,16 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * @param data Application data, at most 125 bytes.
    * @throws {RangeError} If the data is longer.
    * @throws {DOMException} "InvalidStateError" if the connection is closing.
+   *
+   * @example Say that this side is alive
+   * ```ts
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const protocol = new WebSocketProtocol({ role: "server" });
+   * protocol.pong();
+   * assertEquals(protocol.takeOutput(), new Uint8Array([0x8a, 0]));
+   * ```
    */
   pong(data: Uint8Array = EMPTY): void {
     this.#sendControl(Opcode.Pong, data);
@@ -580,7 +828,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    *
    * @param code The close code; left out, the Close frame is empty.
    * @param reason Why, in at most 123 bytes of UTF-8.
-   * @throws {RangeError} If the code must not be sent, or the reason is too long.
+   * @throws {RangeError} If the code must not be sent, or the reason is too
+   * long.
    * @throws {TypeError} If there is a reason but no code.
    */
   close(code?: number, reason?: string): void {
@@ -594,7 +843,32 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * Fails the connection (RFC 6455 §7.1.7): tells the peer why, and takes
    * nothing more from it. Faults of the peer's do so by themselves.
    *
-   * @param error What is wrong, with the close code to send.
+   * @param error What is wrong, with the close code to send. As much of its
+   * message as fits becomes the reason.
+   *
+   * @example A message that the program cannot take
+   * ```ts
+   * import { CloseCode, ProtocolError } from "@sansio/websocket/frame";
+   * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const server = new WebSocketProtocol({ role: "server" });
+   * server.fail(
+   *   new ProtocolError("No room left", {
+   *     closeCode: CloseCode.TryAgainLater,
+   *     kind: "internal",
+   *   }),
+   * );
+   *
+   * const client = new WebSocketProtocol({ role: "client" });
+   * client.receive(server.takeOutput()!.slice());
+   * assertEquals(client.nextEvent(), {
+   *   type: "close",
+   *   code: 1013,
+   *   reason: "No room left",
+   *   wasClean: true,
+   * });
+   * ```
    */
   fail(error: ProtocolError): void {
     if (this.#state !== "open" && this.#state !== "local-closing") return;
@@ -734,8 +1008,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * The most common case, without a detour: a message of less than 64 KiB in one
-   * frame, all there and nothing wrong with it. Whatever else there is,
+   * The most common case, without a detour: a message of less than 64 KiB in
+   * one frame, all there and nothing wrong with it. Whatever else there is,
    * `undefined` leaves to those who look closer.
    */
   #takeShortMessage(): TextMessage | BinaryMessage | undefined {
