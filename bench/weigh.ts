@@ -6,9 +6,10 @@
  * deno task weigh
  * ```
  *
- * `@std` is left out: what stands in for it where JSR is out of reach weighs
- * something else, and workers and bundlers may leave it out as well (`_sha1.ts`).
- * What `./deflate` brings is mostly npm `pako`.
+ * `@std` is left out but for the last line: bundlers may leave it out as well
+ * (`_sha1.ts`). Where JSR is out of reach that line is missing, since what stands
+ * in for `@std` there weighs something else. What `./deflate` brings is mostly npm
+ * `pako`.
  *
  * @module
  */
@@ -22,27 +23,36 @@ const WEIGHED: [name: string, files: string[]][] = [
   ["./handshake", ["handshake.ts"]],
   ["./protocol", ["protocol.ts"]],
   ["./connect", ["connect.ts"]],
+  ["./serve", ["serve.ts"]],
   ["./deflate", ["deflate.ts"]],
   [".", ["mod.ts"]],
   [". and ./deflate", ["mod.ts", "deflate.ts"]],
 ];
+const STD = ["@std/crypto", "@std/encoding/base64"];
 
 function row(name: string, ...columns: (string | number)[]): string {
   const cells = columns.map((it) => it.toLocaleString("en").padStart(9));
   return name.padEnd(18) + cells.join("");
 }
 
-console.log(row("bytes", "minified", "gzipped"));
-for (const [name, files] of WEIGHED) {
+async function weigh(
+  name: string,
+  files: string[],
+  external: string[],
+): Promise<void> {
   await using folder = await TemporaryFolder.create({
     "entry.ts": files.map((file) =>
       `export * from ${JSON.stringify(new URL(file, ROOT).href)};\n`
     ).join(""),
   });
-  const code = await bundle(`${folder.path}/entry.ts`, {
-    external: ["@std/crypto", "@std/encoding/base64"],
-    minify: true,
-  });
+  const entry = `${folder.path}/entry.ts`;
+  const code = await bundle(entry, { external, minify: true });
   const bytes = new TextEncoder().encode(code);
   console.log(row(name, bytes.length, gzipSync(bytes).length));
+}
+
+console.log(row("bytes", "minified", "gzipped"));
+for (const [name, files] of WEIGHED) await weigh(name, files, STD);
+if (Deno.env.get("DENO_TASK_CONFIG") !== "deno.offline.json") {
+  await weigh(". and @std", ["mod.ts"], []);
 }

@@ -7,6 +7,7 @@ import { geometricMean, Histogram, median } from "../bench/_statistics.ts";
 import type { Results } from "../bench/_study.ts";
 import { isUtf8 } from "../_utf8.ts";
 import { Program } from "./_program.ts";
+import { startTask } from "./_task.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -53,6 +54,26 @@ Deno.test("bench:compare measures our server", async () => {
     assert(figures.cpu! >= 0);
     assert(figures.memory! > 1e6);
   }
+});
+
+Deno.test("weigh prints how large each module is, minified and compressed", async () => {
+  await using program = await startTask("weigh");
+  const { code, stdout, stderr } = await program.ended();
+  assertEquals([code, stderr], [0, ""]);
+  const sizes = new Map(
+    Array.from(
+      stdout.matchAll(/^(\..*?) +([\d,]+) +([\d,]+)$/gm),
+      ([, name, ...cells]) => [
+        name,
+        cells.map((cell) => Number(cell.replaceAll(",", ""))),
+      ],
+    ),
+  );
+  const [frame, all] = [sizes.get("./frame")!, sizes.get(".")!];
+  for (const [minified, gzipped] of [frame, all]) {
+    assert(minified! > 2 * gzipped! && gzipped! > 1000, stdout);
+  }
+  assert(all[0]! > 5 * frame[0]!, stdout);
 });
 
 Deno.test("the median, the geometric mean, and the share below", () => {
