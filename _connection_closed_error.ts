@@ -6,17 +6,27 @@ import { legible } from "./_quote.ts";
  * for will not come. Methods of a connection reject with it, and iteration
  * throws it unless the connection was closed as it should be.
  *
- * @example
+ * @example A peer that says why
  * ```ts
- * import { ConnectionClosedError } from "@sansio/websocket/connection";
- * import { assertEquals } from "@std/assert";
+ * import { accept, connect, ConnectionClosedError } from "@sansio/websocket";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
  *
- * const error = new ConnectionClosedError({
- *   code: 1006,
- *   reason: "",
- *   wasClean: false,
- * });
- * assertEquals(error.message, "The connection is closed (1006)");
+ * const [here, there] = duplexPair();
+ * const accepting = accept(here);
+ * const client = await connect("ws://test/", { dial: () => there });
+ * const server = await accepting;
+ *
+ * server.close(4001, "Logged out");
+ * const error = await assertRejects(
+ *   () => client.receive(),
+ *   ConnectionClosedError,
+ *   "The connection is closed (4001: Logged out)",
+ * );
+ * assertEquals(error.name, "ConnectionClosedError");
+ * assertEquals(error.code, 4001);
+ * assertEquals(error.reason, "Logged out");
+ * assertEquals(error.wasClean, true);
  * ```
  */
 export class ConnectionClosedError extends Error {

@@ -7,39 +7,116 @@
 /**
  * A byte stream in both directions that is read into memory of the caller's,
  * as `Deno.TcpConn`, `Deno.TlsConn` and `Deno.UnixConn` are.
+ *
+ * @example A stream that counts what is written
+ * ```ts
+ * import { accept, type ByteDuplex, connect } from "@sansio/websocket";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [here, there] = duplexPair();
+ * let written = 0;
+ * const counted: ByteDuplex = {
+ *   read: (into) => there.read(into),
+ *   write: async (bytes) => {
+ *     const length = await there.write(bytes);
+ *     written += length;
+ *     return length;
+ *   },
+ *   close: () => there.close(),
+ * };
+ *
+ * const accepting = accept(here);
+ * const client = await connect("ws://test/", { dial: () => counted });
+ * const server = await accepting;
+ * written = 0; // the handshake has been
+ * client.send("Hello");
+ * assertEquals(await server.receive(), "Hello");
+ * assertEquals(written, 6 + 5); // a header with its masking key, and the text
+ * await client.close();
+ * ```
  */
 export interface ByteDuplex {
   /**
-   * Reads some bytes; resolves to how many, or `null` at the end. Not called
-   * again before it has settled.
+   * Reads some bytes. Not called again before it has settled.
+   *
+   * @param into Where to put them, from its beginning.
+   * @returns How many they are, or `null` at the end.
    */
   read(into: Uint8Array<ArrayBuffer>): Promise<number | null>;
   /**
-   * Writes some bytes; resolves to how many. Not called again before it has
-   * settled.
+   * Writes some bytes. Not called again before it has settled.
+   *
+   * @param bytes What to write. Its memory is used again once this has settled.
+   * @returns How many have been written, from the beginning.
    */
   write(bytes: Uint8Array): Promise<number>;
   /** Ends both directions at once; pending calls are rejected or resolved. */
   close(): void;
-  /** Ends the direction of writing (a TCP FIN), if that can be done apart. */
+  /**
+   * Ends the direction of writing (a TCP FIN), if that can be done apart.
+   *
+   * @returns Resolved when that is done.
+   */
   closeWrite?(): Promise<void>;
-  /** Sends small packets at once. */
+  /**
+   * Sends small packets at once (TCP_NODELAY).
+   *
+   * @param noDelay Whether to do so.
+   */
   setNoDelay?(noDelay?: boolean): void;
-  /** Who the peer is. */
+  /**
+   * Who the peer is.
+   *
+   * @default {undefined} (nobody knows)
+   */
   readonly remoteAddr?: RemoteAddress | undefined;
 }
 
 /**
  * A pair of web streams, as a worker's TCP socket or an HTTP/2 stream is.
+ *
+ * @example Two streams that are joined crosswise
+ * ```ts
+ * import { accept, connect, type StreamDuplex } from "@sansio/websocket";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const up = new TransformStream<Uint8Array, Uint8Array>();
+ * const down = new TransformStream<Uint8Array, Uint8Array>();
+ * const here: StreamDuplex = {
+ *   readable: up.readable,
+ *   writable: down.writable,
+ * };
+ * const there: StreamDuplex = {
+ *   readable: down.readable,
+ *   writable: up.writable,
+ * };
+ *
+ * const accepting = accept(here);
+ * const client = await connect("ws://test/", { dial: () => there });
+ * const server = await accepting;
+ * client.send("Hello");
+ * assertEquals(await server.receive(), "Hello");
+ * await client.close();
+ * ```
  */
 export interface StreamDuplex {
   /** What the peer sends. */
   readonly readable: ReadableStream<Uint8Array>;
   /** What is sent to the peer. */
   readonly writable: WritableStream<Uint8Array>;
-  /** Ends both directions at once, if there is a way to do so. */
+  /**
+   * Ends both directions at once, if there is a way to do so besides cancelling
+   * and aborting the streams.
+   *
+   * @returns Of no interest, and nor is that it fails.
+   */
   close?(): unknown;
-  /** Who the peer is. */
+  /**
+   * Who the peer is.
+   *
+   * @default {undefined} (`{ transport: "stream" }`)
+   */
   readonly remoteAddr?: RemoteAddress | undefined;
 }
 

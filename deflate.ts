@@ -27,17 +27,44 @@
  * a secret is sent together with what others can choose, and somebody can watch
  * the lengths, send it with `{ compress: false }` (RFC 7692 §10, CRIME).
  *
- * @example Compress what a server sends
+ * @example Compression both ways
+ * ```ts
+ * import { accept, connect } from "@sansio/websocket";
+ * import { permessageDeflate } from "@sansio/websocket/deflate";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const extensions = [permessageDeflate()];
+ * const [here, there] = duplexPair();
+ * const accepting = accept(here, { extensions });
+ * const client = await connect("ws://test/", {
+ *   extensions,
+ *   dial: () => there,
+ * });
+ * const server = await accepting;
+ * assertEquals(client.extension?.name, "permessage-deflate");
+ *
+ * await server.send("tick, tock, ".repeat(1000));
+ * assertEquals(await client.receive(), "tick, tock, ".repeat(1000));
+ * await client.close();
+ * ```
+ *
+ * @example What it saves
  * ```ts
  * import { permessageDeflate } from "@sansio/websocket/deflate";
  * import { WebSocketProtocol } from "@sansio/websocket/protocol";
- * import { assertEquals } from "@std/assert";
+ * import { assert } from "@std/assert";
  *
- * // accept(conn, { extensions: [permessageDeflate()] }) does this:
- * const extension = permessageDeflate().accept([["client_max_window_bits", undefined]]);
+ * const extension = permessageDeflate().accept([]);
  * const server = new WebSocketProtocol({ role: "server", extension });
- * server.sendText("All work and no play makes Jack a dull boy. ".repeat(20));
- * assertEquals(server.takeOutput()!.length < 80, true);
+ * const price = JSON.stringify({ stock: "TEA", price: 12.5, change: -0.25 });
+ * const sizes = Array.from({ length: 3 }, () => {
+ *   server.sendText(price, { compress: true });
+ *   return server.takeOutput()!.length;
+ * });
+ * // What was sent before is the context of what follows.
+ * assert(sizes[0]! < price.length + 10);
+ * assert(sizes[1]! < 20 && sizes[2]! < 20);
  * ```
  *
  * @module
@@ -70,6 +97,25 @@ import { Leases } from "./_leases.ts";
  * Options of {@linkcode permessageDeflate}. Those that begin with `server` or
  * `client` are named after the parameters in RFC 7692 §7.1, and mean the same
  * at both ends: how that side compresses.
+ *
+ * @example Little memory for many connections
+ * ```ts
+ * import {
+ *   permessageDeflate,
+ *   type PermessageDeflateOptions,
+ * } from "@sansio/websocket/deflate";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const options: PermessageDeflateOptions = {
+ *   serverNoContextTakeover: true,
+ *   clientNoContextTakeover: true,
+ *   threshold: 1024, // leave alone what fits a packet
+ * };
+ * assertEquals(permessageDeflate(options).accept([])?.parameters, [
+ *   ["server_no_context_takeover", undefined],
+ *   ["client_no_context_takeover", undefined],
+ * ]);
+ * ```
  */
 export interface PermessageDeflateOptions {
   /**
@@ -167,9 +213,10 @@ const THRESHOLD = { contextTakeover: 128, noContextTakeover: 512 };
  * @param options How to compress, and what to demand. One object with its
  * options can serve both ends, and any number of connections, which then share
  * its memory.
+ * @returns The extension, for the option `extensions`.
  * @throws {RangeError} If an option is out of range.
  *
- * @example
+ * @example What is offered, and what is answered (RFC 7692 §7.1)
  * ```ts
  * import { permessageDeflate } from "@sansio/websocket/deflate";
  * import { assertEquals } from "@std/assert";

@@ -1,7 +1,24 @@
 /**
  * What a WebSocket extension (RFC 6455 §9) is to this library: something that
  * negotiates parameters, claims reserved bits, and transforms the payload of
- * messages. `deflate.ts` is one; others can be written outside.
+ * messages. `permessageDeflate()` is one; others can be written outside: see
+ * {@linkcode NegotiatedExtension}.
+ *
+ * @example How two sides agree on one
+ * ```ts
+ * import { permessageDeflate } from "@sansio/websocket/deflate";
+ * import type { Extension } from "@sansio/websocket/extension";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // What accept() and connect() do with those of their option `extensions`.
+ * const extension: Extension = permessageDeflate();
+ * const [offer = []] = extension.offers();
+ * const server = extension.accept(offer)!;
+ * const client = extension.confirm(server.parameters);
+ *
+ * assertEquals(client.name, "permessage-deflate");
+ * assertEquals(client.parameters, [["client_max_window_bits", "12"]]);
+ * ```
  *
  * @module
  */
@@ -15,15 +32,47 @@ export type ExtensionParameters = ReadonlyArray<
   readonly [name: string, value: string | undefined]
 >;
 
-/** An extension that can be negotiated on any number of connections. */
+/**
+ * An extension that can be negotiated on any number of connections (RFC 6455
+ * §9.1).
+ *
+ * @example Compression for none but clients that can limit their window
+ * ```ts
+ * import { permessageDeflate } from "@sansio/websocket/deflate";
+ * import type { Extension } from "@sansio/websocket/extension";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const deflate = permessageDeflate();
+ * const thrifty: Extension = {
+ *   name: deflate.name,
+ *   offers: () => deflate.offers(),
+ *   accept: (offer) =>
+ *     offer.some(([name]) => name === "client_max_window_bits")
+ *       ? deflate.accept(offer)
+ *       : undefined,
+ *   confirm: (response) => deflate.confirm(response),
+ * };
+ *
+ * assertEquals(thrifty.accept([]), undefined);
+ * assertEquals(
+ *   thrifty.accept([["client_max_window_bits", undefined]])?.parameters,
+ *   [["client_max_window_bits", "12"]],
+ * );
+ * ```
+ */
 export interface Extension {
   /** The registered name, such as `permessage-deflate`. */
   readonly name: string;
-  /** A client's offers, in order of preference. */
+  /**
+   * What a client offers.
+   *
+   * @returns The parameters of each offer, in order of preference.
+   */
   offers(): ExtensionParameters[];
   /**
    * A server's answer to one offer.
    *
+   * @param offer The parameters in the client's request.
    * @returns The extension as agreed, or `undefined` to decline the offer,
    * whatever is wrong with it: an offer is never fatal (RFC 6455 §9.1).
    */
@@ -31,13 +80,49 @@ export interface Extension {
   /**
    * A client's judgement of the server's answer.
    *
+   * @param response The parameters in the server's response.
+   * @returns The extension as agreed.
    * @throws {Error} If the answer does not fit what was offered; the
    * connection is then failed (RFC 6455 §9.1).
    */
   confirm(response: ExtensionParameters): NegotiatedExtension;
 }
 
-/** An extension as agreed for one connection, with its state. */
+/**
+ * An extension as agreed for one connection, with its state: what it does to
+ * messages (RFC 6455 §9.2).
+ *
+ * @example An extension of one's own
+ * ```ts
+ * import type { NegotiatedExtension } from "@sansio/websocket/extension";
+ * import { RSV2 } from "@sansio/websocket/frame";
+ * import { WebSocketProtocol } from "@sansio/websocket/protocol";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function invert(data: Uint8Array): Uint8Array<ArrayBuffer> {
+ *   return Uint8Array.from(data, (byte) => byte ^ 0xff);
+ * }
+ *
+ * const extension: NegotiatedExtension = {
+ *   name: "x-invert",
+ *   parameters: [],
+ *   reservedBits: RSV2,
+ *   sharingKey: "", // what it makes is the same for all connections
+ *   wants: () => true,
+ *   encode: (data) => invert(data),
+ *   decode: (data, _fin, output) => output(invert(data)),
+ * };
+ *
+ * const server = new WebSocketProtocol({ role: "server", extension });
+ * server.sendText("Hi");
+ * const bytes = server.takeOutput()!.slice();
+ * assertEquals(bytes, new Uint8Array([0xa1, 2, 0xb7, 0x96]));
+ *
+ * const client = new WebSocketProtocol({ role: "client", extension });
+ * client.receive(bytes);
+ * assertEquals(client.nextEvent(), { type: "text", data: "Hi" });
+ * ```
+ */
 export interface NegotiatedExtension {
   /** The registered name, such as `permessage-deflate`. */
   readonly name: string;
@@ -57,6 +142,7 @@ export interface NegotiatedExtension {
    * Whether to transform an outgoing message when its sender did not say.
    *
    * @param byteLength Its length in bytes, or `undefined` if not yet known.
+   * @returns Whether it goes through this extension.
    */
   wants(byteLength: number | undefined): boolean;
   /**
@@ -64,8 +150,9 @@ export interface NegotiatedExtension {
    *
    * @param data The part; not changed, and not kept.
    * @param fin Whether it is the last part.
-   * @param whole Whether it is the whole message; `undefined` may then be
-   * returned to have it sent as it is.
+   * @param whole Whether it is the whole message.
+   * @returns What to send in its place; where the message is whole, `undefined`
+   * to have it sent as it is, without the reserved bits.
    */
   encode(
     data: Uint8Array,

@@ -1,6 +1,29 @@
 /**
  * Messages that are encoded once and sent to many connections.
  *
+ * @example One message to all who are connected
+ * ```ts
+ * import { accept, connect, PreparedMessage } from "@sansio/websocket";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * async function open() {
+ *   const [here, there] = duplexPair();
+ *   const accepting = accept(here);
+ *   const client = await connect("ws://test/", { dial: () => there });
+ *   return { client, server: await accepting };
+ * }
+ * const connections = [await open(), await open(), await open()];
+ *
+ * const message = new PreparedMessage("The kettle boils");
+ * for (const { server } of connections) server.send(message);
+ *
+ * for (const { client } of connections) {
+ *   assertEquals(await client.receive(), "The kettle boils");
+ *   await client.close();
+ * }
+ * ```
+ *
  * @module
  */
 
@@ -31,14 +54,21 @@ export interface MessageOptions {
  * compressed message depends on the connection's earlier ones, and is
  * compressed for each (RFC 7692 §7.1.1).
  *
- * @example
+ * @example What is sent
  * ```ts
- * import { PreparedMessage } from "@sansio/websocket";
- * import { assertEquals } from "@std/assert";
+ * import { PreparedMessage } from "@sansio/websocket/prepared";
+ * import { assertEquals, assertStrictEquals } from "@std/assert";
  *
- * const message = new PreparedMessage("Hello");
- * // for (const ws of everybody) ws.send(message);
- * assertEquals(message.frame(), message.frame());
+ * const message = new PreparedMessage("Hello", { compress: false });
+ * assertEquals(message.type, "text");
+ * assertEquals(message.data, new TextEncoder().encode("Hello"));
+ * assertEquals(message.compress, false);
+ *
+ * assertEquals(
+ *   message.frame(),
+ *   new Uint8Array([0x81, 5, 72, 101, 108, 108, 111]),
+ * );
+ * assertStrictEquals(message.frame(), message.frame());
  * ```
  */
 export class PreparedMessage {
@@ -67,10 +97,26 @@ export class PreparedMessage {
   }
 
   /**
-   * The whole frame as a server sends it, unmasked, encoded on first use.
+   * The whole frame as a server sends it, unmasked (RFC 6455 §5.2), encoded on
+   * first use.
    *
    * @param extension Transforms the payload, if it is to be transformed and the
-   * result can be shared.
+   * result can be shared: has a {@linkcode NegotiatedExtension.sharingKey}.
+   * @returns Header and payload; it must not be changed.
+   *
+   * @example Compressed once for two connections
+   * ```ts
+   * import { permessageDeflate } from "@sansio/websocket/deflate";
+   * import { PreparedMessage } from "@sansio/websocket/prepared";
+   * import { assertStrictEquals } from "@std/assert";
+   *
+   * const deflate = permessageDeflate({ serverNoContextTakeover: true });
+   * const anna = deflate.accept([]);
+   * const bert = deflate.accept([]);
+   *
+   * const message = new PreparedMessage("tick, tock, ".repeat(100));
+   * assertStrictEquals(message.frame(anna), message.frame(bert));
+   * ```
    */
   frame(extension?: NegotiatedExtension): Uint8Array {
     const key = extension === undefined ? "" : `+${extension.sharingKey}`;

@@ -1,12 +1,16 @@
 /**
- * Tests without a network: the two ends of a byte stream in memory. What runs on
- * a socket runs on them, faster, with no permission and no port, and whatever
- * can happen to a socket can be made to happen: a peer that does not read, bytes
- * that arrive one by one, a connection that breaks.
+ * Tests without a network: the two ends of a byte stream in memory. What runs
+ * on a socket runs on them, faster, with no permission and no port, and
+ * whatever can happen to a socket can be made to happen: a peer that does not
+ * read, bytes that arrive one by one, a connection that breaks.
  *
  * @example Test a handler
  * ```ts
- * import { accept, connect, type WebSocketConnection } from "@sansio/websocket";
+ * import {
+ *   accept,
+ *   connect,
+ *   type WebSocketConnection,
+ * } from "@sansio/websocket";
  * import { duplexPair } from "@sansio/websocket/testing";
  * import { assertEquals } from "@std/assert";
  *
@@ -54,20 +58,46 @@ export interface DuplexPairOptions {
   halfClose?: boolean | undefined;
 }
 
-/** One end of a byte stream in memory. */
+/**
+ * One end of a byte stream in memory.
+ *
+ * @example A peer that stops reading, and one that is gone
+ * ```ts
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assert, assertEquals, assertRejects } from "@std/assert";
+ *
+ * const [here, there] = duplexPair();
+ * here.stall();
+ * const writing = here.write(new Uint8Array(100));
+ * assertEquals(there.unread, 0);
+ *
+ * here.resume();
+ * assertEquals(await writing, 100);
+ * assertEquals(there.unread, 100);
+ *
+ * here.reset(new Error("The cable was pulled"));
+ * await assertRejects(() => there.read(new Uint8Array(100)), Error, "cable");
+ *
+ * there.close();
+ * assert(there.isClosed);
+ * ```
+ */
 export interface MemoryDuplex extends ByteDuplex {
   /** How many bytes have arrived here and not been read. */
   readonly unread: number;
   /** Whether this end has been closed. */
   readonly isClosed: boolean;
-  /** Holds back what is written here, as if the peer did not read. */
+  /**
+   * Holds back what is written here, as if the peer did not read: writes wait.
+   */
   stall(): void;
   /** Ends what {@linkcode MemoryDuplex.stall} began. */
   resume(): void;
   /**
    * Breaks the stream, both ways and for both ends: nothing more arrives.
    *
-   * @param error What reads and writes throw from now on.
+   * @param error What reads and writes throw from now on; left out, an `Error`
+   * that says that the peer has reset the connection.
    */
   reset(error?: Error): void;
 }
@@ -79,6 +109,7 @@ export interface MemoryDuplex extends ByteDuplex {
  * has to.
  *
  * @param options How it behaves.
+ * @returns Both ends, which are alike.
  *
  * @example A connection that breaks
  * ```ts
