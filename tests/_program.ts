@@ -87,10 +87,10 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  /** Waits until it has ended. */
-  async ended(): Promise<Outcome> {
+  /** Waits until it has ended, so long each time that it says something. */
+  async ended(patience = 30_000): Promise<Outcome> {
     for (;;) {
-      const { value, done } = await within(this.#output.read(), 30_000);
+      const { value, done } = await within(this.#output.read(), patience);
       if (done) break;
       this.#said += value;
     }

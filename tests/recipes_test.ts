@@ -554,9 +554,10 @@ Deno.test("tcp_bridge: a side that does not read slows the other down", async (t
 
 Deno.test("upload: memory does not grow with the message", async () => {
   const mebibytes = Number(Deno.env.get("UPLOAD_MEBIBYTES") ?? 1024);
-  const { code, stdout, stderr } = await outcomeOf(
+  await using program = await startTask(
     ...["recipe:upload", "--try", `${mebibytes}`] as const,
   );
+  const { code, stdout, stderr } = await program.ended(5 * PATIENCE);
   assertEquals([code, stderr], [0, ""]);
   const figures =
     /^Memory: (\d+) MiB before, at most (\d+) MiB .* half, (\d+) MiB in the/m
