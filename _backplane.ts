@@ -16,7 +16,9 @@ export type SlowPolicy = "drop" | "conflate" | "close";
 
 /** A message as a {@linkcode Backplane} carries it. */
 export interface BackplaneMessage {
-  /** The {@linkcode Hub.id} of the hub that it was published at. */
+  /**
+   * The {@linkcode Hub.prototype.id | id} of the hub that it was published at.
+   */
   readonly publisher: string;
   /** What was published. */
   readonly data: string | Uint8Array;
@@ -39,11 +41,51 @@ export interface BackplaneMessage {
  * What one hub publishes to one topic has to arrive in that order, if it does,
  * and at most once. Nothing has to arrive at all: who needs that keeps messages
  * elsewhere, and numbers them.
+ *
+ * @example Two workers, joined by a message port
+ * ```ts
+ * import {
+ *   type Backplane,
+ *   type BackplaneMessage,
+ *   Hub,
+ * } from "@sansio/websocket/hub";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function overPort(port: MessagePort): Backplane {
+ *   const topics = new Map<string, (message: BackplaneMessage) => void>();
+ *   port.onmessage = ({ data: { topic, message } }) => {
+ *     topics.get(topic)?.(message);
+ *   };
+ *   return {
+ *     publish: (topic, message) => port.postMessage({ topic, message }),
+ *     subscribe: (topic, receive) => {
+ *       topics.set(topic, receive);
+ *       return { unsubscribe: () => topics.delete(topic) };
+ *     },
+ *     close: () => port.close(),
+ *   };
+ * }
+ *
+ * const { port1, port2 } = new MessageChannel();
+ * await using here = new Hub({ backplane: overPort(port1) });
+ * await using there = new Hub({ backplane: overPort(port2) });
+ *
+ * const { promise, resolve } = Promise.withResolvers<Uint8Array>();
+ * there.subscribe("news", {
+ *   bufferedAmount: 0,
+ *   send: ({ data }) => resolve(data),
+ *   close: () => {},
+ * });
+ * here.publish("news", "Hello");
+ * assertEquals(new TextDecoder().decode(await promise), "Hello");
+ * ```
  */
 export interface Backplane {
   /**
    * Carries a message to the hubs that subscribe to the topic.
    *
+   * @param topic Where it was published.
+   * @param message What was published. Its bytes must not be changed.
    * @returns Resolved when it is on its way. Rejected, or thrown, if it can't be
    * sent now: it must not be sent later.
    */
@@ -61,7 +103,11 @@ export interface Backplane {
     topic: string,
     receive: (message: BackplaneMessage) => void,
   ): BackplaneSubscription;
-  /** Ends everything. Nothing is called after it. */
+  /**
+   * Ends everything. Nothing is called after it.
+   *
+   * @returns Resolved when that is done.
+   */
   close(): Promise<void> | void;
 }
 
@@ -81,7 +127,7 @@ export interface BackplaneSubscription {
  * Joins hubs of one process, which the tests of a program for many processes may
  * do; and joins none, where a hub has one for itself.
  *
- * @example
+ * @example Two hubs in one process
  * ```ts
  * import { Hub, InProcessBackplane } from "@sansio/websocket/hub";
  * import { assertEquals } from "@std/assert";
@@ -98,6 +144,7 @@ export interface BackplaneSubscription {
  *
  * here.publish("news", "Hello");
  * assertEquals(received, ["Hello"]);
+ * for (const hub of [here, there]) await hub.close();
  * ```
  */
 export class InProcessBackplane implements Backplane {

@@ -6,15 +6,37 @@
  *
  * @example A room
  * ```ts
+ * import {
+ *   accept,
+ *   connect,
+ *   type WebSocketConnection,
+ * } from "@sansio/websocket";
  * import { Hub } from "@sansio/websocket/hub";
- * import type { WebSocketConnection } from "@sansio/websocket/connection";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
  *
  * const hub = new Hub();
  *
  * async function chat(ws: WebSocketConnection): Promise<void> {
- *   hub.subscribe("lobby", ws);
- *   for await (const message of ws) hub.publish("lobby", message);
+ *   hub.subscribe("lobby", ws); // until it is closed
+ *   for await (const message of ws) {
+ *     hub.publish("lobby", message, { except: ws });
+ *   }
  * }
+ *
+ * async function enter(): Promise<WebSocketConnection> {
+ *   const [here, there] = duplexPair();
+ *   const accepting = accept(here);
+ *   const client = await connect("ws://test/", { dial: () => there });
+ *   chat(await accepting);
+ *   return client;
+ * }
+ *
+ * const anna = await enter();
+ * const bert = await enter();
+ * await anna.send("Hello");
+ * assertEquals(await bert.receive(), "Hello");
+ * for (const client of [anna, bert]) await client.close();
  * ```
  *
  * @module
@@ -40,6 +62,24 @@ export {
 
 /**
  * Who can subscribe: a `WebSocketConnection`, or anything that looks like one.
+ *
+ * @example A log of what is published
+ * ```ts
+ * import { Hub, type Subscriber } from "@sansio/websocket/hub";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const log: Subscriber = {
+ *   bufferedAmount: 0, // it is never too slow
+ *   send: ({ data }) => lines.push(new TextDecoder().decode(data)),
+ *   close: () => {},
+ * };
+ *
+ * const hub = new Hub();
+ * hub.subscribe("orders", log);
+ * hub.publish("orders", "Two cups of tea");
+ * assertEquals(lines, ["Two cups of tea"]);
+ * ```
  */
 export interface Subscriber {
   /**
@@ -55,19 +95,46 @@ export interface Subscriber {
   /**
    * Resolves when it is gone; it then leaves all its topics.
    *
-   * @default {undefined} (somebody calls {@linkcode Hub.remove})
+   * @default {undefined} (somebody calls `Hub.remove()`)
    */
   readonly closed?: Promise<unknown> | undefined;
   /**
-   * Takes a message at once, and sends it later. A hub waits for nobody, so what
-   * this returns is of no interest, and nor is that it fails.
+   * Takes a message at once, and sends it later. A hub waits for nobody.
+   *
+   * @param message What was published.
+   * @returns Of no interest, and nor is that it fails.
    */
   send(message: PreparedMessage): unknown;
-  /** Ends it, with a close code and a reason (RFC 6455 §7.4). */
+  /**
+   * Ends it, with a close code and a reason (RFC 6455 §7.4).
+   *
+   * @param code 1013: try again later.
+   * @param reason Why, for a log.
+   * @returns Of no interest, and nor is that it fails.
+   */
   close(code: number, reason: string): unknown;
 }
 
-/** Options of {@linkcode Hub}. */
+/**
+ * Options of {@linkcode Hub}.
+ *
+ * @example Prices, of which only the newest counts
+ * ```ts
+ * import { Hub, type HubOptions } from "@sansio/websocket/hub";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const options: HubOptions = {
+ *   slowPolicy: "conflate",
+ *   slowThreshold: 64 * 1024, // bytes
+ *   conflationInterval: 100, // ms
+ * };
+ * await using hub = new Hub(options);
+ *
+ * const stuck = { bufferedAmount: 65_537, send: () => {}, close: () => {} };
+ * hub.subscribe("tea", stuck);
+ * assertEquals(hub.publish("tea", "12.50").conflated, 1);
+ * ```
+ */
 export interface HubOptions {
   /**
    * Carries messages to the hubs of other processes. It belongs to the hub, which
@@ -100,7 +167,24 @@ export interface HubOptions {
   conflationInterval?: number | undefined;
 }
 
-/** Options of {@linkcode Hub.publish}. */
+/**
+ * Options of {@linkcode Hub.prototype.publish | publish()}.
+ *
+ * @example To all but the sender; who can't keep up is closed
+ * ```ts
+ * import { Hub, type PublishOptions } from "@sansio/websocket/hub";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const hub = new Hub();
+ * const anna = { bufferedAmount: 0, send: () => {}, close: () => {} };
+ * const bert = { bufferedAmount: 1e9, send: () => {}, close: () => {} };
+ * for (const subscriber of [anna, bert]) hub.subscribe("moves", subscriber);
+ *
+ * const options: PublishOptions = { except: anna, slowPolicy: "close" };
+ * const { sent, closed } = hub.publish("moves", "e4", options);
+ * assertEquals({ sent, closed }, { sent: 0, closed: 1 });
+ * ```
+ */
 export interface PublishOptions extends MessageOptions {
   /**
    * What becomes of the message where a subscriber is too slow.
@@ -175,9 +259,9 @@ const NO_TOPICS: ReadonlySet<string> = new Set();
  * {@linkcode HubOptions.slowThreshold} and one message; twice that where
  * messages are conflated.
  *
- * @example
+ * @example Publish, and see who got it
  * ```ts
- * import { Hub } from "@sansio/websocket";
+ * import { Hub } from "@sansio/websocket/hub";
  * import { assertEquals } from "@std/assert";
  *
  * const hub = new Hub();
@@ -194,9 +278,50 @@ const NO_TOPICS: ReadonlySet<string> = new Set();
  * assertEquals(hub.publish("coffee", "So is this").sent, 0);
  * assertEquals(received, ["It is ready"]);
  * ```
+ *
+ * @example Who is there
+ * ```ts
+ * import { Hub } from "@sansio/websocket/hub";
+ * import { assert, assertEquals, assertFalse } from "@std/assert";
+ *
+ * await using hub = new Hub();
+ * const anna = { bufferedAmount: 0, send: () => {}, close: () => {} };
+ * const bert = { bufferedAmount: 0, send: () => {}, close: () => {} };
+ * hub.subscribe("tea", anna);
+ * hub.subscribe("tea", bert);
+ * hub.subscribe("coffee", anna);
+ *
+ * assertEquals(hub.size, 2);
+ * assertEquals(hub.subscriberCount("tea"), 2);
+ * assertEquals(Array.from(hub.subscribers("coffee")), [anna]);
+ * assertEquals(Array.from(hub.topics()), ["tea", "coffee"]);
+ * assertEquals(Array.from(hub.topics(bert)), ["tea"]);
+ *
+ * assert(hub.has("tea", anna));
+ * hub.unsubscribe("tea", anna); // from this topic
+ * assertFalse(hub.has("tea", anna));
+ * hub.remove(anna); // from all topics
+ * assertEquals(Array.from(hub.topics()), ["tea"]);
+ * ```
  */
 export class Hub implements AsyncDisposable {
-  /** What the hub is called on its backplane. */
+  /**
+   * What the hub is called on its backplane: a random UUID.
+   *
+   * @example Who has published a message
+   * ```ts
+   * import { Hub, InProcessBackplane } from "@sansio/websocket/hub";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const backplane = new InProcessBackplane();
+   * const publishers: string[] = [];
+   * backplane.subscribe("news", ({ publisher }) => publishers.push(publisher));
+   *
+   * const hub = new Hub({ backplane });
+   * hub.publish("news", "Hello");
+   * assertEquals(publishers, [hub.id]);
+   * ```
+   */
   readonly id: string = crypto.randomUUID();
   readonly #backplane: Backplane;
   readonly #slowThreshold: number;
@@ -239,6 +364,7 @@ export class Hub implements AsyncDisposable {
    * The topics that have subscribers, or those of one subscriber.
    *
    * @param subscriber Who; left out, anybody.
+   * @returns Their names, in the order in which they came.
    */
   topics(subscriber?: Subscriber): IterableIterator<string> {
     if (subscriber === undefined) return this.#topics.keys();
@@ -249,6 +375,7 @@ export class Hub implements AsyncDisposable {
    * How many of this hub's own subscribers a topic has.
    *
    * @param topic Which one.
+   * @returns How many; 0 if there is no such topic.
    */
   subscriberCount(topic: string): number {
     return this.#topics.get(topic)?.members.size ?? 0;
@@ -259,6 +386,7 @@ export class Hub implements AsyncDisposable {
    *
    * @param topic Which one.
    * @param subscriber Who.
+   * @returns Whether it does.
    */
   has(topic: string, subscriber: Subscriber): boolean {
     return this.#members.get(subscriber)?.topics.has(topic) ?? false;
@@ -268,6 +396,7 @@ export class Hub implements AsyncDisposable {
    * This hub's own subscribers to a topic, in the order in which they came.
    *
    * @param topic Which one.
+   * @returns Them; none if there is no such topic.
    */
   *subscribers(topic: string): IterableIterator<Subscriber> {
     for (const member of this.#topics.get(topic)?.members ?? []) {
@@ -390,7 +519,9 @@ export class Hub implements AsyncDisposable {
    * hub.subscribe("stocks", stuck);
    *
    * for (const price of [20, 21, 22]) {
-   *   const { conflated } = hub.publish("stocks", `TEA ${price}`, { key: "TEA" });
+   *   const { conflated } = hub.publish("stocks", `TEA ${price}`, {
+   *     key: "TEA",
+   *   });
    *   assertEquals(conflated, 1);
    * }
    * await hub.close();
@@ -552,6 +683,8 @@ export class Hub implements AsyncDisposable {
   /**
    * Forgets all topics and subscribers, who are not closed, and closes the
    * backplane.
+   *
+   * @returns Resolved when the backplane is closed, rejected if it can't be.
    */
   async close(): Promise<void> {
     if (this.#isClosed) return;
@@ -560,7 +693,11 @@ export class Hub implements AsyncDisposable {
     await this.#backplane.close();
   }
 
-  /** Does what {@linkcode close} does. */
+  /**
+   * Does what `close()` does.
+   *
+   * @returns What `close()` returns.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
