@@ -53,6 +53,7 @@ import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
 import { Exchange } from "./_http.ts";
 import { checkLimits } from "./_limits.ts";
 import { close, lingerAndClose } from "./_opening.ts";
+import { addWork, mayGoOn, takeTurns } from "./_turns.ts";
 
 /** Where connections come from: what `Deno.listen()` returns is one. */
 export interface Listener {
@@ -299,6 +300,7 @@ class Loop implements Server {
         if (received === undefined) break;
         peer.state = "busy";
         if (isUpgrade(received.head)) return received;
+        const began = performance.now();
         const exchange = new Exchange(duplex, received, {
           secure,
           maxBodySize,
@@ -306,6 +308,9 @@ class Loop implements Server {
         const response = await this.#answer(await exchange.request(), duplex);
         rest = await exchange.respond(response, { last: this.#isStopping });
         handshakeTimeout = keepAliveTimeout;
+        addWork(began);
+        // A thousand requests can come in one packet.
+        if (!mayGoOn()) await othersTurn();
       }
       await lingerAndClose(duplex);
     } catch (error) {
@@ -398,6 +403,11 @@ class Loop implements Server {
       logError(mistake);
     }
   }
+}
+
+/** Resolves when the others have had their turn. */
+function othersTurn(): Promise<void> {
+  return new Promise((onTurn) => takeTurns({ onTurn, onMicrotask() {} }));
 }
 
 function check(count: number, limit = Infinity, whose: string): void {
