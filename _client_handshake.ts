@@ -2,7 +2,7 @@ import { type ExtensionElement, parseExtensions } from "./_extension_list.ts";
 import { encodeLatin1, fieldLine, fieldLines } from "./_field_lines.ts";
 import { HandshakeError, type HandshakeErrorKind } from "./_handshake_error.ts";
 import { isToken } from "./_http_grammar.ts";
-import { lookupFields } from "./_http_head.ts";
+import { isAuthority, lookupFields } from "./_http_head.ts";
 import { toBase64 } from "./_base64.ts";
 import { acceptKey, generateKey } from "./_key.ts";
 import { quote } from "./_quote.ts";
@@ -151,6 +151,10 @@ function parseUrl(url: string | URL): URL {
     throw new SyntaxError(
       `URL must not have a fragment, got ${quote(parsed.hash)}`,
     );
+  }
+  // WHATWG URLs allow more than RFC 3986 §3.2.2 does, and servers expect.
+  if (!isAuthority(parsed.host)) {
+    throw new SyntaxError(`URL must have a host, got ${quote(parsed.host)}`);
   }
   return parsed;
 }

@@ -1375,6 +1375,7 @@ Deno.test("buildUpgradeRequest: URLs that are refused", () => {
   for (
     const url of [
       ...["", "a", "//a/", "ws:", "ws://", "ws://a:99999/", "ws://a:b/"],
+      ...["ws://a,b/", 'ws://loca"lhost/', "ws://a{b}/"],
       ...["ftp://a/", "file:///a", "data:,a", "wsx://a/", "blob:ws://a/"],
       ...["ws://a/#", "ws://a/#b", "ws://a/?b#c"],
       ...["ws://%zz@a/", "ws://%ff@a/", "ws://b:%e9@a/"],
