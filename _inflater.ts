@@ -64,15 +64,25 @@ export class Inflater {
     this.windowBits = windowBits;
     const status = zlibInflateInit2(this.#stream, -windowBits);
     if (status !== Z_OK) throw new RangeError(`windowBits: ${windowBits}`);
+    this.#limitDistance();
   }
 
   /** Forgets everything; then remembers `history`, the oldest part first. */
   reset(history: readonly Uint8Array[] = []): void {
     zlibInflateReset(this.#stream);
+    this.#limitDistance();
     for (const part of history) {
       zlibInflateSetDictionary(this.#stream, part);
     }
     this.#begin();
+  }
+
+  // §7.1.2: a peer must not refer further back than was agreed. Without this it
+  // could, as far as what it refers to comes out in the same piece: whether a
+  // message is malformed would depend on how it arrives.
+  #limitDistance(): void {
+    const { state } = this.#stream as { state: { dmax: number } };
+    state.dmax = 1 << this.windowBits;
   }
 
   #begin(): void {
@@ -112,6 +122,7 @@ export class Inflater {
           // window: §7.2.3.4. What is left begins on a byte of its own.
           this.#countFinalBlock(this.#length + stream.next_in);
           zlibInflateResetKeep(stream);
+          this.#limitDistance();
           this.#isFresh = stream.avail_in === 0;
         } else if (status !== Z_OK && status !== Z_BUF_ERROR) {
           throw malformed(stream.msg);

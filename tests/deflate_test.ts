@@ -543,6 +543,36 @@ Deno.test("a connection cannot refer to what another has sent", () => {
   }
 });
 
+Deno.test("nobody refers further back than was agreed, however it arrives", () => {
+  const extension = permessageDeflate({ clientMaxWindowBits: 9 });
+  const offer = [["client_max_window_bits", undefined]] as const;
+  for (const [gap, isAllowed] of [[412, true], [413, false]] as const) {
+    const begin = noise(100 + gap);
+    const data = concat(begin, begin.subarray(0, 100));
+    const final = deflate(utf8("a"), { final: true });
+    const encoded = deflate(data).slice(0, -4);
+    for (const message of [encoded, concat(final, encoded)]) {
+      for (const fragments of [[message], eachByte(message)]) {
+        const session = extension.accept(offer)!;
+        const pieces: Uint8Array[] = [];
+        const receive = () =>
+          fragments.forEach((fragment, i) =>
+            session.decode(fragment, i === fragments.length - 1, (piece) => {
+              pieces.push(piece);
+            })
+          );
+        if (!isAllowed) {
+          assertMalformed(receive, "too far back");
+          continue;
+        }
+        receive();
+        const expected = message === encoded ? data : concat(utf8("a"), data);
+        assertEquals(concat(...pieces), expected);
+      }
+    }
+  }
+});
+
 Deno.test("more connections than contexts: each still gets its own", () => {
   for (const compressor of NAMES) {
     for (const maxContexts of [0, 1, 3, 16]) {
