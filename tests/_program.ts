@@ -45,6 +45,26 @@ export class Program implements AsyncDisposable {
     return new Program(Deno.execPath(), [...await run(name), ...args]);
   }
 
+  /** The same, and its heap can be looked at; see {@linkcode heapInUse}. */
+  static async exampleWithHeap(
+    name: string,
+    ...args: string[]
+  ): Promise<Program> {
+    const [command = "", ...rest] = await run(name);
+    return new Program(Deno.execPath(), [
+      ...[command, "--v8-flags=--expose-gc"],
+      ...["--preload=tests/_heap_on_signal.ts", ...rest, ...args],
+    ]);
+  }
+
+  /** What is in use of its heap, in MiB. */
+  async heapInUse(): Promise<number> {
+    const told = this.#said.length;
+    this.kill("SIGUSR2");
+    const [, bytes] = await this.expect(/heap (\d+)\n/, told);
+    return Number(bytes) / 1024 / 1024;
+  }
+
   /** The same, to type something. */
   static async exampleWithInput(
     name: string,
@@ -57,10 +77,10 @@ export class Program implements AsyncDisposable {
     return this.#process.pid;
   }
 
-  /** Waits until it has said a line that matches. */
-  async expect(line: RegExp): Promise<RegExpMatchArray> {
+  /** Waits until it has said a line that matches, behind what it said before. */
+  async expect(line: RegExp, from = 0): Promise<RegExpMatchArray> {
     for (;;) {
-      const match = this.#said.match(line);
+      const match = this.#said.slice(from).match(line);
       if (match !== null) return match;
       const { value, done } = await within(this.#output.read(), 30_000);
       if (done) throw new Error(`It has ended: ${await this.#errors}`);

@@ -2,21 +2,37 @@
 export interface Usage {
   /** Resident memory, in MiB. */
   readonly rss: number;
+  /** The most that it was since {@linkcode forgetPeak}. */
+  readonly peak: number;
   /** Open files. */
   readonly files: number;
 }
 
-/**
- * Asks other programs what a process holds: Deno itself reads /proc with
- * --allow-all only.
- */
-export function usageOf(pid: number): Usage {
-  const { stdout } = new Deno.Command("sh", {
-    args: ["-c", `cat /proc/${pid}/status && ls /proc/${pid}/fd | wc -l`],
+/** Deno itself touches /proc with --allow-all only; other programs may. */
+function shell(command: string): string {
+  const { success, stdout, stderr } = new Deno.Command("sh", {
+    args: ["-c", command],
   }).outputSync();
-  const text = new TextDecoder().decode(stdout);
+  const decoder = new TextDecoder();
+  if (!success) throw new Error(decoder.decode(stderr));
+  return decoder.decode(stdout);
+}
+
+/** Asks the system what a process holds. */
+export function usageOf(pid: number): Usage {
+  const text = shell(
+    `cat /proc/${pid}/status && ls /proc/${pid}/fd | wc -l`,
+  );
+  const mebibytes = (name: string): number =>
+    Number(text.match(new RegExp(`^${name}:\\s+(\\d+)`, "m"))![1]) / 1024;
   return {
-    rss: Number(text.match(/^VmRSS:\s+(\d+)/m)![1]) / 1024,
+    rss: mebibytes("VmRSS"),
+    peak: mebibytes("VmHWM"),
     files: Number(text.match(/(\d+)\s*$/)![1]),
   };
+}
+
+/** From now on, the peak is what is there, and what will be (proc(5)). */
+export function forgetPeak(pid: number): void {
+  shell(`echo 5 > /proc/${pid}/clear_refs`);
 }

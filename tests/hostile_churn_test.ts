@@ -61,9 +61,21 @@ Deno.test({
     { growth: 100 },
     () => some(COUNT / 3),
   );
+  const [heap, { rss }] = [await target.heapInUse(), target.usage()];
   const began = performance.now();
   await target.attack("The rest", { growth: 60 }, () => some(COUNT * 2 / 3));
   const seconds = (performance.now() - began) / 1000;
   assert(done >= COUNT);
-  console.log(`${(COUNT * 2 / 3 / seconds).toFixed(0)} connections a second`);
+  const heapNow = await target.heapInUse();
+  const rssNow = target.usage().rss;
+  console.log(
+    `${
+      (COUNT * 2 / 3 / seconds).toFixed(0)
+    } connections a second, heap in use ${heap.toFixed(1)} -> ${
+      heapNow.toFixed(1)
+    } MiB`,
+  );
+  // What is in use is what it was; the system gets back some of the rest.
+  assert(heapNow < heap + 1, "something is kept");
+  assert(rssNow < rss + (COUNT < 20_000 ? 40 : 15), "memory is not given back");
 });

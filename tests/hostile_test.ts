@@ -1,5 +1,6 @@
 /** What a botnet would do to `deno task echo`. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { connect as connectTcp } from "node:net";
 import { deflateRawSync } from "node:zlib";
 import { connect } from "../connect.ts";
 import { Opcode, RSV1 } from "../frame.ts";
@@ -257,11 +258,12 @@ attackTest("echo under attack", [], {
       });
     },
   },
-  "pages asked for by the thousand, and not read": {
+  "pages asked for by the thousand, and not read, or read": {
     async act(target) {
       const requests = utf8(request("GET /").repeat(1000));
       const clients = await times(10, () => target.dial());
-      const pouring = clients.map(async (client) => {
+      const pouring = clients.map(async (client, i) => {
+        if (i % 2 === 1) swallow(client);
         for (let left = 50; left > 0; left--) {
           if (await pour(client, requests) !== undefined) break;
         }
@@ -347,7 +349,6 @@ attackTest("echo --compress under attack", ["--compress"], {
         }
         await reading;
       });
-      await target.answers(5);
       return async () => {
         closeAll(clients);
         await Promise.all(pouring);
@@ -448,3 +449,94 @@ attackTest("echo --compress under attack", ["--compress"], {
     },
   },
 });
+
+/**
+ * A TCP connection from an address of this machine's that is never ended from
+ * here; and all that comes until the other side ends it.
+ */
+async function dialFrom(
+  localAddress: string,
+  port: number,
+  request = "",
+): Promise<{ answer: Promise<string>; end(): void }> {
+  const socket = connectTcp({
+    ...{ host: "127.0.0.1", port, localAddress },
+    allowHalfOpen: true,
+  });
+  let text = "";
+  socket.setEncoding("latin1");
+  socket.on("data", (data) => text += data);
+  const answer = new Promise<string>((resolve) => {
+    for (const event of ["error", "end", "close"]) {
+      socket.on(event, () => resolve(text));
+    }
+  });
+  await new Promise((resolve) => socket.once("connect", resolve));
+  if (request !== "") socket.write(request);
+  return { answer, end: () => socket.destroy() };
+}
+
+/** How many files are kept open for those who are refused (`_opening.ts`). */
+const LINGERING = 100;
+
+attackTest(
+  "echo with limits under attack",
+  ["--max-connections", "60", "--max-connections-per-address", "20"],
+  {
+    "crowds from three addresses": {
+      async act(target) {
+        const before = target.usage();
+        const crowd: Awaited<ReturnType<typeof dialFrom>>[] = [];
+        const answers: string[] = [];
+        for (let i = 0; i < 6; i++) {
+          const some = await times(
+            100,
+            (i) => dialFrom(`127.0.0.${2 + i % 3}`, target.port),
+          );
+          for (const { answer } of some) {
+            answer.then((text) => answers.push(text));
+          }
+          crowd.push(...some);
+        }
+        // Two witnesses, and 58 of these, stay; the others are told why not.
+        const began = performance.now();
+        while (answers.length < crowd.length - 58) {
+          assert(performance.now() - began < 8000, `${answers.length} answers`);
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+        const { files } = target.usage();
+        assert(files <= before.files + 58 + LINGERING, `${files} files`);
+        assertEquals(answers.length, crowd.length - 58);
+        for (const text of answers) {
+          assertMatch(
+            text,
+            /^HTTP\/1\.1 503 [^]*\r\nRetry-After: 10\r\n[^]*(The server|Your address) has as many/i,
+          );
+        }
+        return () => {
+          for (const { end } of crowd) end();
+        };
+      },
+    },
+    "upgrades that are refused, and go on": {
+      async act(target) {
+        const before = target.usage();
+        const request = upgrade("/", "Content-Length: 1") + "x".repeat(1000);
+        const refused: Awaited<ReturnType<typeof dialFrom>>[] = [];
+        for (let i = 0; i < 20; i++) {
+          const some = await times(
+            15,
+            () => dialFrom(`127.0.0.${2 + i % 3}`, target.port, request),
+          );
+          for (const { answer } of some) {
+            assertMatch(await within(answer), /^HTTP\/1\.1 400 /);
+          }
+          refused.push(...some);
+          const { files } = target.usage();
+          assert(files <= before.files + LINGERING + 15, `${files} files`);
+        }
+        for (const { end } of refused) end();
+      },
+    },
+  },
+);
