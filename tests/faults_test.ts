@@ -1,14 +1,52 @@
 /** What goes wrong on this side, and must not cost anybody else anything. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { connect } from "../connect.ts";
 import type { ByteDuplex } from "../connection.ts";
 import { encodeFrame, Opcode } from "../frame.ts";
 import { pattern } from "./_bytes.ts";
-import { isLinux, masked, pour, Target, times } from "./_hostile.ts";
+import { isLinux, masked, pour, swallow, Target, times } from "./_hostile.ts";
 import { Program } from "./_program.ts";
-import { TestServer, upgrade, within } from "./_server.ts";
+import { Client, TestServer, upgrade, within } from "./_server.ts";
+import { usageOf } from "./_usage.ts";
 
 const isWindows = Deno.build.os === "windows";
+
+/** How long an answer may take, in milliseconds. */
+const ANSWER_WITHIN = 1000;
+/** How much memory a fault may cost this process, in MiB. */
+const GROWTH = 150;
+
+/** A test that tells what this process holds, before and after. */
+function faultTest(name: string, act: () => Promise<void>): void {
+  Deno.test(name, async () => {
+    if (!isLinux) return await act();
+    const before = usageOf(Deno.pid);
+    await act();
+    let after = usageOf(Deno.pid);
+    for (let left = 100; after.files > before.files && left > 0; left--) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      after = usageOf(Deno.pid);
+    }
+    console.log(
+      `RSS ${before.rss.toFixed(0)} -> ${
+        after.rss.toFixed(0)
+      } MiB, files ${before.files} -> ${after.files}`,
+    );
+    assert(after.files <= before.files, "files are left open");
+    assert(after.rss < before.rss + GROWTH, "memory has grown");
+  });
+}
+
+/** Asserts that it is answered in time. */
+async function assertAnswers(
+  ws: Awaited<ReturnType<typeof connect>>,
+): Promise<void> {
+  const began = performance.now();
+  await ws.send("still there");
+  assertEquals(await within(ws.receive()), "still there");
+  const took = performance.now() - began;
+  assert(took < ANSWER_WITHIN, `an answer took ${took} ms`);
+}
 
 /** Asserts that somebody new, and somebody from before, are both served. */
 async function assertServes(
@@ -16,13 +54,7 @@ async function assertServes(
   before: Awaited<ReturnType<typeof connect>>,
 ): Promise<void> {
   await using after = await within(connect(`${server.url}echo`));
-  for (const ws of [before, after]) {
-    const began = performance.now();
-    await ws.send("still there");
-    assertEquals(await within(ws.receive()), "still there");
-    const took = performance.now() - began;
-    assert(took < 1000, `an answer took ${took} ms`);
-  }
+  for (const ws of [before, after]) await assertAnswers(ws);
 }
 
 /** A server that echoes at /echo, and does `act` elsewhere. */
@@ -43,77 +75,93 @@ type TestServerOptions = NonNullable<
   ConstructorParameters<typeof TestServer>[0]
 >;
 
-Deno.test("a handler that throws, at once or later, costs one connection", async () => {
-  const mistakes: (() => unknown)[] = [
-    () => {
-      throw new Error("at once");
-    },
-    () => Promise.reject(new Error("later")),
-    () => Promise.reject(undefined),
-  ];
-  let i = 0;
-  await using server = serverWith(() => mistakes[i++ % 3]!());
-  await using before = await connect(`${server.url}echo`);
-  await times(40, async () => {
-    const ws = await connect(server.url);
-    assertEquals((await within(ws.closed)).code, 1011);
-  });
-  assertEquals(server.errors.length, 40);
-  await assertServes(server, before);
-});
+faultTest(
+  "a handler that throws, at once or later, costs one connection",
+  async () => {
+    const mistakes: (() => unknown)[] = [
+      () => {
+        throw new Error("at once");
+      },
+      () => Promise.reject(new Error("later")),
+      () => Promise.reject(undefined),
+    ];
+    let i = 0;
+    await using server = serverWith(() => mistakes[i++ % 3]!());
+    await using before = await connect(`${server.url}echo`);
+    await times(40, async () => {
+      const ws = await connect(server.url);
+      assertEquals((await within(ws.closed)).code, 1011);
+    });
+    assertEquals(server.errors.length, 40);
+    await assertServes(server, before);
+  },
+);
 
-Deno.test("a handler that throws in the middle of messages costs one connection", async () => {
-  await using server = serverWith((ws) =>
-    ws.forEach((message) => {
-      if (message === "throw") throw new Error("mistake");
-      if (message === "reject") return Promise.reject(new Error("mistake"));
-      return ws.send(message);
-    })
-  );
-  await using before = await connect(`${server.url}echo`);
-  await times(20, async (i) => {
-    const ws = await connect(server.url);
-    for (const message of ["a", i % 2 === 0 ? "throw" : "reject", "b"]) {
-      ws.send(message).catch(() => {});
+faultTest(
+  "a handler that throws in the middle of messages costs one connection",
+  async () => {
+    await using server = serverWith((ws) =>
+      ws.forEach((message) => {
+        if (message === "throw") throw new Error("mistake");
+        if (message === "reject") return Promise.reject(new Error("mistake"));
+        return ws.send(message);
+      })
+    );
+    await using before = await connect(`${server.url}echo`);
+    await times(20, async (i) => {
+      const ws = await connect(server.url);
+      for (const message of ["a", i % 2 === 0 ? "throw" : "reject", "b"]) {
+        ws.send(message).catch(() => {});
+      }
+      assertEquals(await within(ws.receive()), "a");
+      assertEquals((await within(ws.closed)).code, 1011);
+    });
+    await assertServes(server, before);
+  },
+);
+
+faultTest(
+  "handlers that never return hold up nobody, and shutdown() gets past them",
+  async () => {
+    const server = serverWith(() => new Promise(() => {}));
+    await using before = await connect(`${server.url}echo`);
+    const stuck = await times(
+      20,
+      () => connect(server.url, { closeTimeout: 500 }),
+    );
+    for (const ws of stuck) {
+      // Nobody takes it: it is read ahead, up to the limit.
+      ws.send(pattern(1024 * 1024)).catch(() => {});
     }
-    assertEquals(await within(ws.receive()), "a");
-    assertEquals((await within(ws.closed)).code, 1011);
-  });
-  await assertServes(server, before);
-});
+    await assertServes(server, before);
+    const began = performance.now();
+    await within(server.server.shutdown({ timeout: 1000 }), 20_000);
+    assert(performance.now() - began < 10_000);
+    for (const ws of stuck) await within(ws.closed, 20_000);
+  },
+);
 
-Deno.test("handlers that never return hold up nobody, and shutdown() gets past them", async () => {
-  const server = serverWith(() => new Promise(() => {}));
-  await using before = await connect(`${server.url}echo`);
-  const stuck = await times(
-    20,
-    () => connect(server.url, { closeTimeout: 500 }),
-  );
-  for (const ws of stuck) {
-    // Nobody takes it: it is read ahead, up to the limit.
-    ws.send(pattern(1024 * 1024)).catch(() => {});
-  }
-  await assertServes(server, before);
-  const began = performance.now();
-  await within(server.server.shutdown({ timeout: 1000 }), 20_000);
-  assert(performance.now() - began < 10_000);
-  for (const ws of stuck) await within(ws.closed, 20_000);
-});
-
-Deno.test("an onRequest that throws, or hangs, is the end of one handshake", async () => {
-  await using server = serverWith(() => {}, {
-    handshakeTimeout: 500,
-    onRequest: ({ target }) => {
-      if (target === "/throw") throw new Error("mistake");
-      if (target === "/hang") return new Promise(() => {});
-    },
-  });
-  await using before = await connect(`${server.url}echo`);
-  assertEquals((await server.ask(upgrade("/throw"))).status, 500);
-  using hanging = await server.dial();
-  await hanging.write(upgrade("/hang"));
-  await assertServes(server, before);
-});
+faultTest(
+  "an onRequest that throws, or hangs, is the end of one handshake",
+  async () => {
+    await using server = serverWith(() => {}, {
+      handshakeTimeout: 500,
+      onRequest: ({ target }) => {
+        if (target === "/throw") throw new Error("mistake");
+        if (target === "/hang") return new Promise(() => {});
+      },
+    });
+    await using before = await connect(`${server.url}echo`);
+    assertEquals((await server.ask(upgrade("/throw"))).status, 500);
+    using hanging = await server.dial();
+    await hanging.write(upgrade("/hang"));
+    await assertServes(server, before);
+    const { status } = await within(hanging.readAnswer());
+    assertEquals(status, 503);
+    assertEquals(await hanging.readToEnd(), "");
+    await assertServes(server, before);
+  },
+);
 
 /** Fails, or does half of it, when so many bytes were written. */
 function failing(
@@ -140,57 +188,119 @@ function failing(
   };
 }
 
-Deno.test("a write that fails in the middle of a message costs one connection", async () => {
-  for (const how of ["reject", "throw", "stall"] as const) {
-    let isFirst = true;
-    await using server = new TestServer({
-      closeTimeout: 300,
-      heartbeatInterval: 300,
-      heartbeatTimeout: 300,
-      tap: (conn) => {
-        if (isFirst) {
-          isFirst = false;
-          return conn as unknown as ByteDuplex;
-        }
-        return failing(conn, { after: 1000, how });
-      },
-    });
-    await using before = await connect(server.url);
-    await times(10, async () => {
-      const ws = await connect(server.url, { closeTimeout: 300 });
-      ws.send(pattern(5000)).catch(() => {});
-      ws.send(pattern(300_000)).catch(() => {});
-      const { code } = await within(ws.closed, 20_000);
-      assertEquals(code, 1006);
-    });
-    await before.send("still there");
-    assertEquals(await within(before.receive()), "still there");
-  }
+faultTest(
+  "a write that fails in the middle of a message costs one connection",
+  async () => {
+    for (const how of ["reject", "throw", "stall"] as const) {
+      let isFirst = true;
+      await using server = new TestServer({
+        closeTimeout: 300,
+        heartbeatInterval: 300,
+        heartbeatTimeout: 300,
+        tap: (conn) => {
+          if (isFirst) {
+            isFirst = false;
+            return conn as unknown as ByteDuplex;
+          }
+          return failing(conn, { after: 1000, how });
+        },
+      });
+      await using before = await connect(server.url);
+      await times(10, async () => {
+        const ws = await connect(server.url, { closeTimeout: 300 });
+        ws.send(pattern(5000)).catch(() => {});
+        ws.send(pattern(300_000)).catch(() => {});
+        const { code } = await within(ws.closed, 20_000);
+        assertEquals(code, 1006);
+      });
+      await assertAnswers(before);
+    }
+  },
+);
+
+faultTest("a reader that stops is cut off, whatever it is owed", async () => {
+  let cut = 0;
+  await using server = serverWith(async (ws) => {
+    await ws.forEach((message) => ws.send(message)).catch(() => {});
+    assertEquals((await ws.closed).code, 1006);
+    cut++;
+  }, { heartbeatInterval: 300, heartbeatTimeout: 300 });
+  await using before = await connect(`${server.url}echo`);
+  const message = masked({
+    opcode: Opcode.Binary,
+    payload: pattern(1024 * 1024),
+  });
+  await times(4, async () => {
+    using client = await server.dial();
+    await client.write(upgrade());
+    await client.readHead();
+    // 256 MiB, were they taken.
+    const began = performance.now();
+    let left = 256;
+    while (left > 0 && await pour(client, message) === undefined) left--;
+    assert(left > 0, "all of it was taken");
+    assert(performance.now() - began < 10_000);
+  });
+  await assertServes(server, before);
+  assertEquals(cut, 4);
 });
 
-Deno.test("a clock that jumps changes nothing: time is measured, not told", async () => {
-  const realNow = Date.now;
-  let jump = 0;
-  Date.now = () => realNow() + jump;
-  try {
-    await using server = new TestServer({
-      heartbeatInterval: 200,
-      heartbeatTimeout: 5000,
-      idleTimeout: 60_000,
-    });
-    await using ws = await connect(server.url, { heartbeatInterval: 200 });
-    for (jump of [3.6e6, -3.6e6, 1e12, -1e12, 0]) {
-      await ws.send(`${jump}`);
-      assertEquals(await within(ws.receive()), `${jump}`);
-      const trip = await within(ws.ping());
-      assert(trip >= 0 && trip < 5000, `${trip}`);
-      await new Promise((resolve) => setTimeout(resolve, 250)); // a heartbeat
+faultTest(
+  "a clock that jumps changes nothing: time is measured, not told",
+  async () => {
+    const realNow = Date.now;
+    let jump = 0;
+    Date.now = () => realNow() + jump;
+    try {
+      await using server = new TestServer({
+        heartbeatInterval: 200,
+        heartbeatTimeout: 5000,
+        idleTimeout: 60_000,
+      });
+      await using ws = await connect(server.url, { heartbeatInterval: 200 });
+      for (jump of [3.6e6, -3.6e6, 1e12, -1e12, 0]) {
+        await assertAnswers(ws);
+        const trip = await within(ws.ping());
+        assert(trip >= 0 && trip < 5000, `${trip}`);
+        await new Promise((resolve) => setTimeout(resolve, 250)); // a heartbeat
+      }
+      assert(ws.isOpen);
+    } finally {
+      Date.now = realNow;
     }
-    assert(ws.isOpen);
-  } finally {
-    Date.now = realNow;
-  }
-});
+  },
+);
+
+faultTest(
+  "a machine that sleeps for an hour, or a week, loses nobody who is there",
+  async () => {
+    const realNow = performance.now.bind(performance);
+    let jump = 0;
+    performance.now = () => realNow() + jump;
+    try {
+      await using server = new TestServer({
+        heartbeatInterval: 200,
+        heartbeatTimeout: 2000,
+      });
+      await using ws = await connect(server.url, {
+        heartbeatInterval: 200,
+        heartbeatTimeout: 2000,
+      });
+      for (const milliseconds of [3.6e6, 6e8]) {
+        jump += milliseconds;
+        const began = realNow();
+        await ws.send("good morning");
+        assertEquals(await within(ws.receive()), "good morning");
+        assert(realNow() - began < ANSWER_WITHIN);
+        // Some heartbeats.
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        assert(ws.isOpen);
+      }
+    } finally {
+      performance.now = realNow;
+    }
+  },
+);
 
 Deno.test(
   "SIGTERM under load: what was taken is answered, all get 1001, and it exits with 0",
@@ -221,6 +331,26 @@ Deno.test(
       }
       return (await ws.closed).code;
     });
+    // Some are owed what they do not read, some have stopped in mid-frame or in
+    // mid-head, and some talk on after the goodbye.
+    const port = Number(new URL(url).port);
+    const owed = masked({ opcode: Opcode.Binary, payload: large });
+    const hostile = await times(20, async (i) => {
+      const client = new Client(
+        await Deno.connect({ hostname: "127.0.0.1", port }),
+      );
+      await client.write(upgrade().slice(0, i % 4 === 0 ? 50 : undefined));
+      if (i % 4 === 0) return { client, pouring: undefined };
+      await client.readHead();
+      if (i % 4 === 1) await client.write(owed.subarray(0, 1000));
+      const pouring = i % 4 === 1 ? undefined : (async () => {
+        for (let left = 100; left > 0; left--) {
+          if (await pour(client, owed) !== undefined) break;
+        }
+      })();
+      if (i % 4 === 3) swallow(client);
+      return { client, pouring };
+    });
     await within(busy.promise, 60_000);
     const began = performance.now();
     echo.kill("SIGTERM");
@@ -228,6 +358,8 @@ Deno.test(
     const { code, stderr } = await echo.ended();
     assertEquals([code, stderr], [0, ""]);
     assert(performance.now() - began < 10_000);
+    for (const { client } of hostile) client[Symbol.dispose]();
+    await Promise.all(hostile.map(({ pouring }) => pouring));
   },
 );
 
@@ -255,18 +387,19 @@ Deno.test(
       300,
       () => Deno.connect({ hostname: "127.0.0.1", port }),
     );
-    for (let i = 0; i < 5; i++) {
-      const began = performance.now();
-      await before.send("still there");
-      assertEquals(await within(before.receive()), "still there");
-      const took = performance.now() - began;
-      assert(took < 1000, `an answer took ${took} ms`);
-    }
+    for (let i = 0; i < 5; i++) await assertAnswers(before);
+    // There are no more to be had.
+    assert(usageOf(echo.pid).files >= 100);
     // Resets at the same time.
     for (const conn of crowd) conn.close();
     await using after = await within(connect(url), 30_000);
-    await after.send("welcome");
-    assertEquals(await within(after.receive()), "welcome");
+    await assertAnswers(after);
+    await assertAnswers(before);
+    assert(usageOf(echo.pid).files < 50);
+    echo.kill("SIGTERM");
+    const { code, stderr } = await echo.ended();
+    assertEquals(code, 0);
+    assertMatch(stderr, /^(.*(os error 24|[Tt]oo many open files).*\n)+$/);
   },
 );
 

@@ -129,6 +129,38 @@ redisTest("a backplane that is closed leaves nobody waiting", async (redis) => {
   await assertRejects(() => within(joined), Error, "left");
 });
 
+redisTest("a topic that Redis refuses is asked for again", async (redis) => {
+  await using here = await Member.join(redis);
+  const { createClient } = await import("redis");
+  const client = createClient({ url: redis.url });
+  await client.connect();
+  const allow = (...rules: string[]) =>
+    client.sendCommand(["ACL", "SETUSER", "default", ...rules]);
+  await allow("resetchannels", "&hub:tea");
+  const received: string[] = [];
+  const joined = here.hub.subscribe("milk", {
+    bufferedAmount: 0,
+    send: ({ data }: PreparedMessage) => {
+      received.push(decoder.decode(data));
+    },
+    close: () => {},
+  });
+  await here.until(({ said }) => said.length > 0);
+  assertMatch(
+    here.said[0]!,
+    /^Redis does not let hub:milk be subscribed to \(NOPERM .*\): trying again$/,
+  );
+  await allow("allchannels");
+  await within(joined);
+  const message = { publisher: "x", data: "with sugar", type: "text" };
+  assertEquals(await client.publish("hub:milk", JSON.stringify(message)), 1);
+  await within((async () => {
+    while (received.length === 0) await new Promise((done) => setTimeout(done));
+  })());
+  assertEquals([received, here.said.length], [["with sugar"], 1]);
+  client.destroy();
+});
+
 Deno.test("what is wrong with Redis is told in a few words", () => {
   const refused = new Error("connect ECONNREFUSED 127.0.0.1:6379");
   assertEquals(reasonOf(refused), "nobody listens");
@@ -241,6 +273,64 @@ redisTest(
     await within(
       Promise.all([anna, ben, cleo, dora, emil].map((it) => it.ended)),
     );
+  },
+);
+
+redisTest(
+  "Redis is killed while 50 viewers comment: all stay, and their neighbours hear them",
+  async (redis) => {
+    const flags = ["--processes", "2", "--port", "0", "--rate", "1000"];
+    await using program = scaleOut(...flags, "--redis", redis.url);
+    const [, url] = await program.expect(/Listening on (http:\S+)/);
+    const address = url!.replace("http", "ws");
+    const [anna, ben] = await enterAll(address, 2) as [Viewer, Viewer];
+    await meet(anna, ben, "hello");
+
+    const viewers = await Promise.all(
+      Array.from({ length: 50 }, () => Viewer.enter(address)),
+    );
+    let said = 0;
+    const talking = setInterval(() => {
+      for (const viewer of viewers) viewer.say(`load ${said++}`);
+    }, 20);
+    // How long it takes until what one says comes back to it.
+    const witness = async (text: string) => {
+      for (const viewer of [anna, ben]) {
+        const began = performance.now();
+        viewer.say(`${text} ${viewer.welcome.server}`);
+        await viewer.hears(`${text} ${viewer.welcome.server}`);
+        const took = performance.now() - began;
+        assert(took < 1000, `a comment took ${took} ms`);
+      }
+    };
+    for (let round = 1; round <= 2; round++) {
+      await witness(`before ${round}`);
+      await redis.kill();
+      for (let i = 0; i < 5; i++) await witness(`meanwhile ${round} ${i}`);
+      for (const name of ["1", "2"]) {
+        const away = `(\\[${name}\\] Redis is away [^]*){${round}}`;
+        await program.expect(new RegExp(away));
+      }
+      await redis.start();
+      for (const name of ["1", "2"]) {
+        const back = `(\\[${name}\\] Redis is back after [^]*){${round}}`;
+        await program.expect(new RegExp(back));
+      }
+      await witness(`after ${round}`);
+      await meet(anna, ben, `again ${round}`);
+    }
+    clearInterval(talking);
+    const all = [anna, ben, ...viewers];
+    assert(all.every(({ ws }) => ws.isOpen));
+    for (const viewer of all) {
+      const ids = viewer.comments.map(({ id }) => id);
+      assert(ids.length > 1000, `${ids.length} comments were heard`);
+      assertEquals(new Set(ids).size, ids.length, "a comment came twice");
+    }
+    program.kill("SIGTERM");
+    const { code, stderr } = await program.ended();
+    assertEquals([code, stderr], [0, ""]);
+    await within(Promise.all(all.map(({ ended }) => ended)));
   },
 );
 
