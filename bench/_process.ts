@@ -8,6 +8,8 @@ export interface Usage {
   readonly waited: number;
   /** Resident memory, in bytes. */
   readonly memory: number;
+  /** The most of it that there ever was, in bytes. */
+  readonly peak: number;
 }
 
 const TICKS_PER_SECOND = 100; // of /proc/PID/stat, on every Linux
@@ -81,10 +83,13 @@ export class Child implements AsyncDisposable {
       text?.match(/\) (.*)\n(.*)\n([^]*)/) ?? [];
     const ticks = fields.split(" ").slice(11, 13).map(Number);
     if (ticks.length < 2) return undefined;
+    const bytes = (name: string): number =>
+      Number(status.match(`\n${name}:\\s*(\\d+) kB`)?.[1]) * 1024;
     return {
       cpu: (ticks[0]! + ticks[1]!) / TICKS_PER_SECOND,
       waited: Number(schedule.split(" ")[1]) / 1e9,
-      memory: Number(status.match(/^VmRSS:\s*(\d+) kB$/m)?.[1]) * 1024,
+      memory: bytes("VmRSS"),
+      peak: bytes("VmHWM"),
     };
   }
 

@@ -4,8 +4,17 @@ import denoConfig from "../deno.json" with { type: "json" };
 import type { Target } from "./_measure.ts";
 import { Child, output, type Usage } from "./_process.ts";
 
-/** What a server does with messages. */
-export type Mode = "echo" | "compress" | "broadcast" | "json";
+/**
+ * What a server does with messages. `plain` is an echo with the limits that are
+ * there by default; `close` has them too, and closes at the first message.
+ */
+export type Mode =
+  | "echo"
+  | "plain"
+  | "compress"
+  | "broadcast"
+  | "json"
+  | "close";
 
 /** How a server is started. */
 interface Command {
@@ -95,7 +104,7 @@ export const SERVERS: Record<string, ServerKind> = {
     title: "ours",
     version: () => Promise.resolve(`${denoConfig.name} ${denoConfig.version}`),
     command: (mode, port) =>
-      mode === "echo" || mode === "compress"
+      mode === "echo" || mode === "plain" || mode === "compress"
         ? deno(
           "--allow-net=127.0.0.1",
           "examples/echo.ts",
@@ -148,13 +157,14 @@ export class RunningServer implements Target, AsyncDisposable {
   }
 
   async usage(): Promise<Usage | undefined> {
-    const sum = { cpu: 0, waited: 0, memory: 0 };
+    const sum = { cpu: 0, waited: 0, memory: 0, peak: 0 };
     for (const child of this.#children) {
       const usage = await child.usage();
       if (usage === undefined) return undefined;
       sum.cpu += usage.cpu;
       sum.waited += usage.waited / this.#children.length;
       sum.memory += usage.memory;
+      sum.peak += usage.peak;
     }
     return sum;
   }

@@ -3,6 +3,7 @@
 
 const mode = Bun.argv[2];
 const isCompressing = mode === "compress";
+const isLoaded = mode === "echo" || mode === "broadcast";
 
 const server = Bun.serve({
   hostname: "127.0.0.1",
@@ -16,14 +17,17 @@ const server = Bun.serve({
     perMessageDeflate: isCompressing &&
       { compress: "dedicated", decompress: "dedicated" },
     // Far above what the load has under way, so that no limit is in play.
-    backpressureLimit: 256 * 1024 * 1024,
-    maxPayloadLength: 64 * 1024 * 1024,
+    ...isLoaded && {
+      backpressureLimit: 256 * 1024 * 1024,
+      maxPayloadLength: 64 * 1024 * 1024,
+    },
     open: (socket) => socket.subscribe("all"),
     message(socket, message) {
       if (mode === "broadcast") server.publish("all", message);
       else if (mode === "json") {
         socket.send(JSON.stringify(JSON.parse(message)));
-      } else socket.send(message, isCompressing);
+      } else if (mode === "close") socket.close(1000);
+      else socket.send(message, isCompressing);
     },
   },
 });

@@ -98,7 +98,8 @@ const self = {
   usage(): Promise<Usage> {
     const { user, system } = process.cpuUsage();
     const { rss: memory } = Deno.memoryUsage();
-    return Promise.resolve({ cpu: (user + system) / 1e6, waited: NaN, memory });
+    const cpu = (user + system) / 1e6;
+    return Promise.resolve({ cpu, waited: NaN, memory, peak: NaN });
   },
 };
 const work = {

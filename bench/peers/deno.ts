@@ -20,6 +20,8 @@ Deno.serve({
     }
     : mode === "json"
     ? ({ data }) => socket.send(JSON.stringify(JSON.parse(data)))
+    : mode === "close"
+    ? () => socket.close(1000)
     : ({ data }) => socket.send(data);
   return response;
 });

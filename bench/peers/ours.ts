@@ -1,4 +1,4 @@
-/** What examples/echo.ts does not do: broadcast, and work on messages. */
+/** What examples/echo.ts does not do: broadcast, work on messages, close. */
 
 import { Hub, serve, type WebSocketConnection } from "../../mod.ts";
 
@@ -18,13 +18,20 @@ function parse(ws: WebSocketConnection): Promise<void> {
   );
 }
 
+function close(ws: WebSocketConnection): Promise<void> {
+  return ws.forEach(() => void ws.close(1000));
+}
+
+const HANDLERS: Record<string, (ws: WebSocketConnection) => Promise<void>> = {
+  broadcast,
+  close,
+  json: parse,
+};
+
 const listener = Deno.listen({
   hostname: "127.0.0.1",
   port: Number(port),
   reusePort: true,
 });
-serve(listener, {
-  origins: ["*"],
-  onConnection: mode === "broadcast" ? broadcast : parse,
-});
+serve(listener, { onConnection: HANDLERS[mode!]! });
 console.log(`Listening on ws://127.0.0.1:${listener.addr.port}/`);

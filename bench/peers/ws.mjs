@@ -22,6 +22,8 @@ server.on("connection", (socket) => {
       }
     } else if (mode === "json") {
       socket.send(JSON.stringify(JSON.parse(data)));
+    } else if (mode === "close") {
+      socket.close(1000);
     } else {
       socket.send(data, { binary: isBinary });
     }
