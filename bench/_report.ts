@@ -165,21 +165,28 @@ export function toText(table: Table): string {
   ).join("\n");
 }
 
-/** A table for docs/, as `deno fmt` would have it. */
-export function toMarkdown(table: Table): string {
+/**
+ * A table for docs/, as `deno fmt` would have it; all but the first column are
+ * aligned as told.
+ */
+export function toMarkdown(
+  table: Table,
+  { align = "right" }: { align?: "left" | "right" } = {},
+): string {
+  const isLeft = (column: number): boolean => column === 0 || align === "left";
   const widths = table[0]!.map((_, i) =>
     Math.max(3, ...table.map((row) => row[i]!.length))
   );
   const [head, ...rows] = table.map((row) =>
     `| ${
       row.map((cell, i) =>
-        i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)
+        isLeft(i) ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)
       ).join(" | ")
     } |`
   );
   const rule = `| ${
     widths.map((width, i) =>
-      i === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`
+      isLeft(i) ? "-".repeat(width) : `${"-".repeat(width - 1)}:`
     ).join(" | ")
   } |`;
   return [head, rule, ...rows].join("\n");
@@ -210,14 +217,15 @@ export function printScenarios(
 }
 
 /**
- * Replaces a section of docs/performance.md, which stands between two comments,
- * and formats the page.
+ * Replaces a section of a page in docs/, which stands between two comments, and
+ * formats the page.
  */
 export async function writeSection(
   name: string,
   parts: readonly string[],
+  file = "performance.md",
 ): Promise<void> {
-  const page = new URL("../docs/performance.md", import.meta.url);
+  const page = new URL(`../docs/${file}`, import.meta.url);
   const text = await Deno.readTextFile(page);
   const [begin, end] = [`<!-- ${name} -->`, `<!-- end of ${name} -->`];
   const from = text.indexOf(begin);

@@ -125,6 +125,10 @@ Deno.test("tables and charts show what there is", () => {
     toMarkdown(table),
     "|      |  CPU |\n| ---- | ---: |\n| ours | 0.35 |\n| ws   |    - |",
   );
+  assertEquals(
+    toMarkdown([["a", "b"], ["c", "long"]], { align: "left" }),
+    "| a   | b    |\n| --- | ---- |\n| c   | long |",
+  );
   const series = [{ title: "a < b", values: [0.5, undefined] }];
   const bars = barChart("Bars", ["one", "two"], series);
   const lines = lineChart("Lines", ["1", "2"], series, { unit: "µs" });
