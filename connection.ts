@@ -4,6 +4,21 @@
  * one; {@linkcode WebSocketConnection} itself takes a stream on which hands have
  * been shaken.
  *
+ * @example Both ends, on a stream in memory
+ * ```ts
+ * import { WebSocketConnection } from "@sansio/websocket/connection";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [here, there] = duplexPair();
+ * const server = new WebSocketConnection(here, { role: "server" });
+ * const client = new WebSocketConnection(there, { role: "client" });
+ *
+ * await client.send("Hello");
+ * assertEquals(await server.receive(), "Hello");
+ * await client.close();
+ * ```
+ *
  * @module
  */
 
@@ -139,7 +154,7 @@ export interface WebSocketConnectionOptions extends ConnectionOptions {
   received?: Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** The request that opened a connection. */
+/** The request that opened a connection (RFC 6455 §4.1). */
 export interface ConnectionRequest {
   /** Path and query of the request target, beginning with `/`. */
   readonly target: string;
@@ -147,7 +162,7 @@ export interface ConnectionRequest {
   readonly headers: Headers;
 }
 
-/** Options of {@linkcode WebSocketConnection.forEach}. */
+/** Options of {@linkcode WebSocketConnection.prototype.forEach | forEach()}. */
 export interface ForEachOptions {
   /**
    * Whether the memory of a message is used again as soon as the function has
@@ -159,7 +174,7 @@ export interface ForEachOptions {
   reuseMemory?: boolean | undefined;
 }
 
-/** Options of the methods that can be cancelled. */
+/** Options of the methods of a connection that can be cancelled. */
 export interface AbortOptions {
   /**
    * Cancels the call, not the connection.
@@ -169,10 +184,13 @@ export interface AbortOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Options of {@linkcode WebSocketConnection.send}. */
+/** Options of {@linkcode WebSocketConnection.prototype.send | send()}. */
 export interface SendOptions extends MessageOptions, AbortOptions {}
 
-/** A message as {@linkcode WebSocketConnection.receive} returns it. */
+/**
+ * A message as {@linkcode WebSocketConnection.prototype.receive | receive()}
+ * returns it.
+ */
 export type Message = string | Uint8Array<ArrayBuffer>;
 
 /** A message that is received in parts. */
@@ -197,13 +215,54 @@ const AWAITED = {} as IncomingStream;
  * An open connection. Iterate over it to receive, and `await` what `send()`
  * returns to be slowed down to the peer's pace.
  *
- * @example
- * ```ts
- * import type { WebSocketConnection } from "@sansio/websocket/connection";
+ * `accept()` and `connect()` return one. The examples here make two, of the
+ * ends of a stream in memory, so that each of them shows both sides.
  *
- * async function echo(ws: WebSocketConnection): Promise<void> {
- *   for await (const message of ws) await ws.send(message);
+ * @example Receive and send
+ * ```ts
+ * import { WebSocketConnection } from "@sansio/websocket/connection";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * async function shout(ws: WebSocketConnection): Promise<void> {
+ *   for await (const message of ws) await ws.send(`${message}!`);
  * }
+ *
+ * const [here, there] = duplexPair();
+ * const shouting = shout(new WebSocketConnection(here, { role: "server" }));
+ * {
+ *   await using ws = new WebSocketConnection(there, { role: "client" });
+ *   await ws.send("Hello");
+ *   assertEquals(await ws.receive(), "Hello!");
+ * } // it is closed here
+ * await shouting; // whose iteration has ended
+ * ```
+ *
+ * @example What is known of a connection
+ * ```ts
+ * import { accept, connect } from "@sansio/websocket";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [here, there] = duplexPair();
+ * const accepting = accept(here, { protocols: "chat" });
+ * const client = await connect("ws://test/lobby", {
+ *   protocols: "chat",
+ *   dial: () => there,
+ * });
+ * const ws = await accepting;
+ *
+ * assertEquals(ws.role, "server");
+ * assertEquals(ws.protocol, "chat");
+ * assertEquals(ws.extension, undefined); // no compression
+ * assertEquals(ws.request?.target, "/lobby");
+ * assertEquals(ws.remoteAddr?.transport, "memory");
+ * assertEquals([ws.isOpen, ws.bufferedAmount], [true, 0]);
+ *
+ * await client.close(1000, "Bye");
+ * const { code, reason } = await ws.closed;
+ * assertEquals({ code, reason }, { code: 1000, reason: "Bye" });
+ * assertEquals(ws.isOpen, false);
  * ```
  */
 export class WebSocketConnection
@@ -274,12 +333,12 @@ export class WebSocketConnection
     this.#pump.start();
   }
 
-  /** How many bytes wait to be written. */
+  /** How many bytes wait to be written, headers of frames included. */
   get bufferedAmount(): number {
     return this.#pump.bufferedAmount;
   }
 
-  /** Whether messages can be sent. */
+  /** Whether messages can be sent: nobody has begun to close the connection. */
   get isOpen(): boolean {
     return this.#protocol.state === "open";
   }
@@ -301,8 +360,27 @@ export class WebSocketConnection
    * @returns The message, or `undefined` if the connection was closed as it
    * should be: by this side, or by the peer with 1000, 1001 or no code.
    * @throws {ConnectionClosedError} If it was closed otherwise.
-   * @throws {DOMException} "InvalidStateError" while a message is being received
-   * by {@linkcode receiveStream}.
+   * @throws {DOMException} "InvalidStateError" while a message is being
+   * received by `receiveStream()`.
+   * @throws {unknown} The signal's reason.
+   *
+   * @example Not for ever
+   * ```ts
+   * import { WebSocketConnection } from "@sansio/websocket/connection";
+   * import { duplexPair } from "@sansio/websocket/testing";
+   * import { assertEquals, assertRejects } from "@std/assert";
+   *
+   * const [here, there] = duplexPair();
+   * const server = new WebSocketConnection(here, { role: "server" });
+   * const client = new WebSocketConnection(there, { role: "client" });
+   *
+   * const signal = AbortSignal.timeout(10); // milliseconds
+   * await assertRejects(() => client.receive({ signal }), DOMException);
+   *
+   * await server.send("I am late"); // the connection has not suffered
+   * assertEquals(await client.receive(), "I am late");
+   * await client.close();
+   * ```
    */
   receive(options: AbortOptions = {}): Promise<Message | undefined> {
     return handled(this.#receive(options.signal));
@@ -320,7 +398,8 @@ export class WebSocketConnection
    * nobody asks for the next one, the peer is slowed down. Leaving the iteration
    * does not close the connection.
    *
-   * @throws {ConnectionClosedError} As {@linkcode receive} does.
+   * @returns An iterator that ends when `receive()` returns `undefined`.
+   * @throws {ConnectionClosedError} As `receive()` does.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Message> {
     const iterator: AsyncIterableIterator<Message> = {
@@ -350,9 +429,27 @@ export class WebSocketConnection
    * @param handle Called with each message, in order. If it returns a promise,
    * it is waited for, and the peer slowed down; return what `send()` returns.
    * @param options What may be done with a message's memory afterwards.
-   * @throws {ConnectionClosedError} As {@linkcode receive} does.
+   * @returns Resolved when the connection was closed as it should be.
+   * @throws {ConnectionClosedError} As `receive()` does.
    * @throws {DOMException} "InvalidStateError" while somebody else receives.
    * @throws {unknown} What `handle` throws; the connection stays open.
+   *
+   * @example An echo
+   * ```ts
+   * import { WebSocketConnection } from "@sansio/websocket/connection";
+   * import { duplexPair } from "@sansio/websocket/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [here, there] = duplexPair();
+   * const server = new WebSocketConnection(here, { role: "server" });
+   * const client = new WebSocketConnection(there, { role: "client" });
+   *
+   * const echoing = server.forEach((message) => server.send(message));
+   * await client.send("Hello");
+   * assertEquals(await client.receive(), "Hello");
+   * await client.close();
+   * await echoing;
+   * ```
    */
   forEach(
     handle: (message: Message, type: "text" | "binary") => unknown,
@@ -371,10 +468,31 @@ export class WebSocketConnection
    * stays constant, whatever its size. `maxMessageSize` holds all the same.
    *
    * @param options A signal that cancels the call; no message is lost.
-   * @returns The message, or `undefined` as {@linkcode receive} does.
-   * @throws {ConnectionClosedError} As {@linkcode receive} does.
+   * @returns The message, or `undefined` as `receive()` does.
+   * @throws {ConnectionClosedError} As `receive()` does.
    * @throws {DOMException} "InvalidStateError" while another message is being
    * received in parts, or somebody waits for one already.
+   * @throws {unknown} The signal's reason.
+   *
+   * @example Count an upload that is not kept
+   * ```ts
+   * import { WebSocketConnection } from "@sansio/websocket/connection";
+   * import { duplexPair } from "@sansio/websocket/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [here, there] = duplexPair();
+   * const server = new WebSocketConnection(here, { role: "server" });
+   * const client = new WebSocketConnection(there, { role: "client" });
+   *
+   * client.send(new Uint8Array(5_000_000));
+   * const { type, readable } = (await server.receiveStream())!;
+   * assertEquals(type, "binary");
+   *
+   * let length = 0;
+   * for await (const part of readable) length += part.length;
+   * assertEquals(length, 5_000_000);
+   * await client.close();
+   * ```
    */
   receiveStream(
     options: AbortOptions = {},
@@ -462,7 +580,35 @@ export class WebSocketConnection
     }, { highWaterMark: 0 });
   }
 
-  /** The messages as a stream; it errors as {@linkcode receive} throws. */
+  /**
+   * The messages as a stream: it ends where `receive()` returns `undefined`,
+   * and errors where that throws. Cancelling it closes the connection with
+   * 1000.
+   *
+   * @example Answer through a transformation
+   * ```ts
+   * import { WebSocketConnection } from "@sansio/websocket/connection";
+   * import { duplexPair } from "@sansio/websocket/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [here, there] = duplexPair();
+   * const server = new WebSocketConnection(here, { role: "server" });
+   * const client = new WebSocketConnection(there, { role: "client" });
+   *
+   * const upperCase = new TransformStream({
+   *   transform: (message, controller) =>
+   *     controller.enqueue(message.toUpperCase()),
+   * });
+   * const answering = server.readable
+   *   .pipeThrough(upperCase)
+   *   .pipeTo(server.writable);
+   *
+   * await client.send("Hello");
+   * assertEquals(await client.receive(), "HELLO");
+   * await client.close();
+   * await answering;
+   * ```
+   */
   get readable(): ReadableStream<Message> {
     return this.#readable ??= new ReadableStream<Message>({
       pull: async (controller) => {
@@ -479,7 +625,8 @@ export class WebSocketConnection
   // --- Sending -------------------------------------------------------------
 
   /**
-   * Sends a message. What is sent in one go is written in one go.
+   * Sends a message (RFC 6455 §6.1). What is sent in one go is written in one
+   * go.
    *
    * @param message A string goes out as text, bytes as binary, a prepared
    * message as it was prepared. Bytes must not change before the promise
@@ -490,6 +637,28 @@ export class WebSocketConnection
    * when it has drained: awaiting it slows the sender down to the peer's pace.
    * @throws {ConnectionClosedError} If the connection is closing or closed.
    * @throws {TypeError} If the message is of another type.
+   * @throws {unknown} The signal's reason.
+   *
+   * @example Text, and binary
+   * ```ts
+   * import { WebSocketConnection } from "@sansio/websocket/connection";
+   * import { duplexPair } from "@sansio/websocket/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [here, there] = duplexPair();
+   * const server = new WebSocketConnection(here, { role: "server" });
+   * const client = new WebSocketConnection(there, { role: "client" });
+   *
+   * await server.send("Hello");
+   * await server.send(new Uint8Array([1, 2, 3]));
+   * assertEquals(await client.receive(), "Hello");
+   * assertEquals(await client.receive(), new Uint8Array([1, 2, 3]));
+   *
+   * // Text that is UTF-8 already
+   * await server.send(new Uint8Array([72, 105]), { type: "text" });
+   * assertEquals(await client.receive(), "Hi");
+   * await client.close();
+   * ```
    */
   send(
     message: string | Uint8Array | PreparedMessage,
@@ -592,10 +761,31 @@ export class WebSocketConnection
    * @param options Whether to compress, the type, and a signal. Once a part is
    * out, a source that fails, or the signal, fails the connection with 1011:
    * half a message cannot be taken back.
+   * @returns Resolved when all of the message has been queued, and little waits
+   * to be written.
    * @throws {ConnectionClosedError} If the connection is closing or closed.
    * @throws {TypeError} If a part is neither, or a string after bytes where
    * nobody said what they are.
-   * @throws {unknown} What the source throws.
+   * @throws {unknown} What the source throws; the signal's reason.
+   *
+   * @example One message of what is made bit by bit
+   * ```ts
+   * import { WebSocketConnection } from "@sansio/websocket/connection";
+   * import { duplexPair } from "@sansio/websocket/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [here, there] = duplexPair();
+   * const server = new WebSocketConnection(here, { role: "server" });
+   * const client = new WebSocketConnection(there, { role: "client" });
+   *
+   * function* count(): Iterable<string> {
+   *   for (const number of ["one", "two", "three"]) yield `${number} `;
+   * }
+   *
+   * await server.sendStream(count());
+   * assertEquals(await client.receive(), "one two three ");
+   * await client.close();
+   * ```
    */
   sendStream(
     source:
@@ -680,6 +870,23 @@ export class WebSocketConnection
    * @returns The round trip time, in milliseconds.
    * @throws {ConnectionClosedError} If the connection is closed before.
    * @throws {DOMException} "InvalidStateError" if 1,000 pings are unanswered.
+   * @throws {unknown} The signal's reason.
+   *
+   * @example How far away is the peer?
+   * ```ts
+   * import { WebSocketConnection } from "@sansio/websocket/connection";
+   * import { duplexPair } from "@sansio/websocket/testing";
+   * import { assert } from "@std/assert";
+   *
+   * const [here, there] = duplexPair();
+   * const server = new WebSocketConnection(here, { role: "server" });
+   * const client = new WebSocketConnection(there, { role: "client" });
+   *
+   * const milliseconds = await client.ping();
+   * assert(milliseconds >= 0);
+   * assert(server.isOpen); // whose program has not noticed
+   * await client.close();
+   * ```
    */
   ping(options: AbortOptions = {}): Promise<number> {
     try {
@@ -702,6 +909,25 @@ export class WebSocketConnection
    * @returns How the connection ended, once its transport is closed too, after
    * `closeTimeout` at the latest. It may have been closed before.
    * @throws {RangeError} If the code must not be sent, or the reason is too long.
+   *
+   * @example Say why
+   * ```ts
+   * import { WebSocketConnection } from "@sansio/websocket/connection";
+   * import { duplexPair } from "@sansio/websocket/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [here, there] = duplexPair();
+   * const server = new WebSocketConnection(here, { role: "server" });
+   * const client = new WebSocketConnection(there, { role: "client" });
+   *
+   * server.close(4001, "Logged out"); // 4000 to 4999 are for programs
+   * const { code, reason, wasClean } = await client.closed;
+   * assertEquals({ code, reason, wasClean }, {
+   *   code: 4001,
+   *   reason: "Logged out",
+   *   wasClean: true,
+   * });
+   * ```
    */
   close(
     code: number = CloseCode.NormalClosure,
@@ -719,13 +945,31 @@ export class WebSocketConnection
 
   /**
    * Cuts the connection off, without a Close frame and without waiting for
-   * anything. The peer sees 1006.
+   * anything. The peer sees 1006 (RFC 6455 §7.1.5).
+   *
+   * @example Cut off
+   * ```ts
+   * import { WebSocketConnection } from "@sansio/websocket/connection";
+   * import { duplexPair } from "@sansio/websocket/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [here, there] = duplexPair();
+   * const server = new WebSocketConnection(here, { role: "server" });
+   * const client = new WebSocketConnection(there, { role: "client" });
+   *
+   * server.terminate();
+   * assertEquals((await client.closed).code, 1006);
+   * ```
    */
   terminate(): void {
     this.#pump.end(new Error("The connection was terminated by this side"));
   }
 
-  /** Closes the connection with 1000 and waits until it is closed. */
+  /**
+   * Closes the connection with 1000 and waits until it is closed.
+   *
+   * @returns Resolved when it is closed, after `closeTimeout` at the latest.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
