@@ -159,6 +159,7 @@ Deno.test("echo --help tells all flags", async () => {
   const flags = stdout.match(/^ +--[a-z-]+/gm)?.map((flag) => flag.trim());
   assertEquals(flags, [
     ...["--port", "--hostname", "--unix", "--cert", "--key"],
+    ...["--max-connections", "--max-connections-per-address"],
     ...["--max-message-size", "--max-fragments", "--compress", "--help"],
   ]);
 });
