@@ -7,6 +7,7 @@ import { acceptKey, HandshakeError, parseRequestHead } from "../handshake.ts";
 import { concat, utf8 } from "./_bytes.ts";
 import { bounded, quiet } from "./_connection.ts";
 import { noise } from "./_hostile.ts";
+import { measuredTest } from "./_measured.ts";
 import { within } from "./_server.ts";
 
 /** A server that answers one request with any bytes, and then reads. */
@@ -62,47 +63,56 @@ async function refusal(
   throw new Error("It was taken");
 }
 
-Deno.test("interim answers are skipped, and the final one counts (RFC 9110 section 15.2)", async () => {
-  const interim = utf8("HTTP/1.1 100 Continue\r\n\r\n");
-  const early = utf8("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
-  const hello = encodeFrame({ opcode: Opcode.Text, payload: utf8("hello") });
-  await serveOnce(
-    (key) => concat(interim, early, accepted(key), hello),
-    async (url) => {
-      const ws = await within(connect(url));
-      assertEquals(await within(ws.receive()), "hello");
-      ws.terminate();
-    },
-  );
-});
+measuredTest(
+  "interim answers are skipped, and the final one counts (RFC 9110 section 15.2)",
+  async () => {
+    const interim = utf8("HTTP/1.1 100 Continue\r\n\r\n");
+    const early = utf8("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    const hello = encodeFrame({ opcode: Opcode.Text, payload: utf8("hello") });
+    await serveOnce(
+      (key) => concat(interim, early, accepted(key), hello),
+      async (url) => {
+        const ws = await within(connect(url));
+        assertEquals(await within(ws.receive()), "hello");
+        ws.terminate();
+      },
+    );
+  },
+);
 
-Deno.test("interim answers without end are given up, whatever the time", async () => {
-  const interim = utf8("HTTP/1.1 100 Continue\r\n\r\n".repeat(7));
-  await serveOnce(async function* () {
-    for (;;) {
-      yield interim;
-      await quiet();
-    }
-  }, async (url) => {
-    const { kind, status } = await refusal(url, { handshakeTimeout: 0 });
-    assertEquals([kind, status], ["limit", 100]);
-  });
-});
+measuredTest(
+  "interim answers without end are given up, whatever the time",
+  async () => {
+    const interim = utf8("HTTP/1.1 100 Continue\r\n\r\n".repeat(7));
+    await serveOnce(async function* () {
+      for (;;) {
+        yield interim;
+        await quiet();
+      }
+    }, async (url) => {
+      const { kind, status } = await refusal(url, { handshakeTimeout: 0 });
+      assertEquals([kind, status], ["limit", 100]);
+    });
+  },
+);
 
-Deno.test("interim answers that come slowly are given up in time", async () => {
-  const interim = utf8("HTTP/1.1 100 Continue\r\n\r\n");
-  await serveOnce(async function* () {
-    for (;;) {
-      yield interim;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }, async (url) => {
-    const { kind } = await refusal(url, { handshakeTimeout: 300 });
-    assertEquals(kind, "timeout");
-  });
-});
+measuredTest(
+  "interim answers that come slowly are given up in time",
+  async () => {
+    const interim = utf8("HTTP/1.1 100 Continue\r\n\r\n");
+    await serveOnce(async function* () {
+      for (;;) {
+        yield interim;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }, async (url) => {
+      const { kind } = await refusal(url, { handshakeTimeout: 300 });
+      assertEquals(kind, "timeout");
+    });
+  },
+);
 
-Deno.test("an answer without end, or that is none, is refused", async () => {
+measuredTest("an answer without end, or that is none, is refused", async () => {
   const answers = [
     utf8(`HTTP/1.1 101 A\r\nX: ${"x".repeat(100_000)}`),
     utf8(`HTTP/1.1 101 A\r\n${"X: y\r\n".repeat(200)}\r\n`),
@@ -119,7 +129,7 @@ Deno.test("an answer without end, or that is none, is refused", async () => {
   }
 });
 
-Deno.test("extensions that cannot be used are refused", async () => {
+measuredTest("extensions that cannot be used are refused", async () => {
   const extensions = [permessageDeflate()];
   const wrong: [ConnectOptions, string][] = [
     [{}, "permessage-deflate"], // not offered
@@ -140,7 +150,7 @@ Deno.test("extensions that cannot be used are refused", async () => {
   }
 });
 
-Deno.test(
+measuredTest(
   "frames of a hostile server fail the connection, and nothing else",
   bounded(async () => {
     const frames: [Uint8Array, number][] = [

@@ -1,120 +1,272 @@
 /**
- * Changes one operator or constant of a module after the other, in a copy of the
- * repository, and runs the module's tests: those that pass all the same lack a
- * test, or the change makes no difference.
+ * Changes one operator, constant or statement of a module after the other, in a
+ * copy of the repository, and runs the module's tests: what they pass all the
+ * same stands in `survivors.txt` with a reason, or lacks a test.
  *
  * ```sh
- * deno task mutate frame.ts             # all of it
- * deno task mutate frame.ts 100 200     # these lines of it
- * deno task mutate _key.ts 1 60 handshake_test.ts
+ * deno task mutate                          # all modules: hours
+ * deno task mutate frame.ts _key.ts         # these
+ * deno task mutate frame.ts --lines 100-200
+ * deno task mutate --sample 40 --seed 1     # some of all modules
  * ```
+ *
+ * It exits with 1 if a survivor is not explained, or fewer than 95 % are killed.
  */
-const [file = "frame.ts", first = "1", last = "Infinity", ...given] = Deno.args;
-const root = new URL("../", import.meta.url).pathname;
-const name = file.replace(/^_|\.ts$/g, "");
+import { parseArgs } from "node:util";
+import { transform } from "esbuild";
+import { type Mutant, mutantsOf, parseSurvivors } from "./_mutants.ts";
+import { randomNumbers } from "./_protocol.ts";
 
-/** What becomes of what; each match is one mutant. */
-const CHANGES: [RegExp, string][] = [
-  [/ < /g, " <= "],
-  [/ <= /g, " < "],
-  [/ > /g, " >= "],
-  [/ >= /g, " > "],
-  [/ === /g, " !== "],
-  [/ !== /g, " === "],
-  [/ && /g, " || "],
-  [/ \|\| /g, " && "],
-  [/ \+ /g, " - "],
-  [/ - /g, " + "],
-  [/ \* /g, " + "],
-  [/ & /g, " | "],
-  [/ >> /g, " << "],
-  [/ << /g, " >> "],
-  [/ \+= /g, " -= "],
-  [/\+\+/g, "--"],
-  [/\btrue\b/g, "false"],
-  [/\bfalse\b/g, "true"],
-  [/\bif \((?!!)/g, "if (!"],
-  [/(?<=[ ([-])0(?=[;,)\] ])/g, "1"],
-  [/(?<=[ (\[])([1-9]\d*)(?=[;,)\] ])/g, "($1 + 1)"],
-  [/\b0x[0-9a-f]+\b/g, "($& ^ 1)"],
-  [/^( +)(throw|return|break|continue)\b(?=.*;$)/gm, "$1if (false) $2"],
-  [/^( +)((?:this\.)?[#\w.]+\([^{]*\);)$/gm, "$1;"],
+const HANDSHAKE = ["handshake_test.ts"];
+const PROTOCOL = [
+  "protocol_test.ts",
+  "protocol_fragmentation_test.ts",
+  "protocol_closing_test.ts",
+  "protocol_limits_test.ts",
+  "protocol_sending_test.ts",
+  "protocol_chunks_test.ts",
+  "protocol_utf8_test.ts",
+  "protocol_extension_test.ts",
+  "protocol_property_test.ts",
 ];
+const UTF8 = ["utf8_test.ts", "utf8_simd_test.ts", "protocol_utf8_test.ts"];
+const DEFLATE = ["deflate_negotiation_test.ts", "deflate_test.ts"];
 
-/** The parts of the source that are no code stay as they are. */
-function isProse(line: string): boolean {
-  return /^\s*(\*|\/\/|\/\*|import |export \{|export \*)/.test(line) ||
-    / (interface|type) /.test(line);
-}
+/** The modules, and the tests that are theirs, quick ones first. */
+const TESTS: Record<string, string[]> = {
+  "frame.ts": ["frame_test.ts"],
 
-const copy = await Deno.makeTempDir();
-const listed = await new Deno.Command("git", {
-  args: ["ls-files", "-z"],
-  cwd: root,
-}).output();
+  "handshake.ts": HANDSHAKE,
+  "_base64.ts": HANDSHAKE,
+  "_client_handshake.ts": HANDSHAKE,
+  "_extension_list.ts": HANDSHAKE,
+  "_field_lines.ts": HANDSHAKE,
+  "_handshake_error.ts": HANDSHAKE,
+  "_http_grammar.ts": HANDSHAKE,
+  "_http_head.ts": HANDSHAKE,
+  "_key.ts": HANDSHAKE,
+  "_origin.ts": HANDSHAKE,
+  "_quote.ts": [...HANDSHAKE, "connection_closing_test.ts"],
+  "_sha1.ts": [...HANDSHAKE, "sha1_test.ts"],
+  "_upgrade_fields.ts": HANDSHAKE,
+
+  "protocol.ts": PROTOCOL,
+  "_buffers.ts": [...PROTOCOL, "output_test.ts"],
+  "_events.ts": PROTOCOL,
+  "_incoming_message.ts": PROTOCOL,
+  "_masking_keys.ts": PROTOCOL,
+  "_output.ts": ["output_test.ts", ...PROTOCOL],
+  "_utf8.ts": UTF8,
+  "_utf8_simd.ts": UTF8,
+  "prepared.ts": [...PROTOCOL, "prepared_test.ts"],
+
+  "deflate.ts": DEFLATE,
+  "_deflate_parameters.ts": DEFLATE,
+  "_deflate_session.ts": DEFLATE,
+  "_deflater.ts": DEFLATE,
+  "_inflater.ts": DEFLATE,
+  "_leases.ts": DEFLATE,
+};
+
+/** How many of all mutants the tests have to kill, in percent. */
+const ENOUGH = 95;
+
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    lines: { type: "string", default: "1-1000000" },
+    sample: { type: "string" },
+    seed: { type: "string", default: "1" },
+    jobs: { type: "string", default: "1" },
+    // For machines on which others measure.
+    "pause-while": { type: "string" },
+  },
+});
+const root = new URL("../", import.meta.url).pathname;
 const config = Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json";
-const paths = new TextDecoder().decode(listed.stdout).split("\0");
-for (const path of new Set([...paths, config])) {
-  if (path === "") continue;
-  const folder = path.replace(/[^/]*$/, "");
-  await Deno.mkdir(`${copy}/${folder}`, { recursive: true });
-  await Deno.copyFile(`${root}/${path}`, `${copy}/${path}`).catch(() => {});
+const [first, last] = flags.lines.split("-").map(Number);
+
+/** The mutants that were asked for, and are programs. */
+async function choose(): Promise<Mutant[]> {
+  const files = positionals.length > 0 ? positionals : Object.keys(TESTS);
+  let mutants: Mutant[] = [];
+  const sources = new Map<string, string>();
+  for (const file of files) {
+    if (!(file in TESTS)) throw new Error(`There are no tests of [${file}]`);
+    const source = await Deno.readTextFile(root + file);
+    sources.set(file, source);
+    mutants.push(...mutantsOf(file, source));
+  }
+  mutants = mutants.filter(({ line }) => line >= first! && line <= last!);
+  if (flags.sample !== undefined) {
+    const random = randomNumbers(Number(flags.seed));
+    const shuffled = mutants.map((mutant) => ({ mutant, at: random() }))
+      .sort((a, b) => a.at - b.at);
+    mutants = shuffled.slice(0, Number(flags.sample))
+      .map(({ mutant }) => mutant);
+  }
+  const chosen: Mutant[] = [];
+  for (const mutant of mutants) {
+    const code = await compiled(mutant.source);
+    // What is no program, nobody could write by mistake; types are no code.
+    if (code === undefined) continue;
+    if (code !== await compiled(sources.get(mutant.file)!)) chosen.push(mutant);
+  }
+  return chosen;
 }
-const own = new RegExp(`^${name}(_.*)?_test\\.ts$`);
-const tests = [...Deno.readDirSync(`${copy}/tests`)].map(({ name }) => name)
-  .filter((test) => given.length > 0 ? given.includes(test) : own.test(test))
-  .map((test) => `tests/${test}`);
-if (tests.length === 0) throw new Error(`${file} has no tests of its own`);
 
-/** Whether the tests pass, in no more than so many milliseconds. */
-async function passes(milliseconds: number): Promise<boolean> {
-  const signal = AbortSignal.timeout(milliseconds);
-  const { success } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["test", `--config=${config}`, "--no-check", "--quiet", "--fail-fast"],
-      ...["--allow-all", ...tests],
-    ],
-    cwd: copy,
-    env: { DENO_TASK_CONFIG: config, SEED: "1" },
-    stdout: "null",
-    stderr: "null",
-    signal,
-  }).output();
-  return success;
-}
-
-const source = await Deno.readTextFile(`${copy}/${file}`);
-const began = performance.now();
-if (!await passes(600_000)) throw new Error("The tests fail without a change");
-const patience = 10_000 + 5 * (performance.now() - began);
-
-let killed = 0;
-const survivors: string[] = [];
-const lines = source.split("\n");
-for (const [index, line] of lines.entries()) {
-  if (index + 1 < Number(first) || index + 1 > Number(last)) continue;
-  if (isProse(line)) continue;
-  for (const [pattern, replacement] of CHANGES) {
-    for (const { 0: match, index: at } of line.matchAll(pattern)) {
-      const one = new RegExp(pattern.source, pattern.flags.replace("g", "y"));
-      one.lastIndex = at;
-      const changed = line.replace(one, replacement);
-      if (changed === line) continue;
-      await Deno.writeTextFile(
-        `${copy}/${file}`,
-        lines.with(index, changed).join("\n"),
-      );
-      if (await passes(patience)) {
-        survivors.push(`${file}:${index + 1}: [${match}]  ${changed.trim()}`);
-        console.log(survivors.at(-1));
-      } else {
-        killed++;
-      }
-    }
+async function compiled(source: string): Promise<string | undefined> {
+  try {
+    return (await transform(source, { loader: "ts" })).code;
+  } catch {
+    return undefined;
   }
 }
-await Deno.remove(copy, { recursive: true });
-const all = killed + survivors.length;
-console.log(
-  `${killed} of ${all} mutants killed, ${(killed / all * 100).toFixed(1)} %`,
+
+/** What is run, and whether it passes. */
+class Copy {
+  readonly #folder: string;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  static async make(): Promise<Copy> {
+    const folder = await Deno.makeTempDir();
+    const { stdout } = await new Deno.Command("git", {
+      args: ["ls-files", "-z"],
+      cwd: root,
+    }).output();
+    const listed = new TextDecoder().decode(stdout).split("\0");
+    for (const path of new Set([...listed, config])) {
+      if (path === "") continue;
+      const parent = path.replace(/[^/]*$/, "");
+      await Deno.mkdir(`${folder}/${parent}`, { recursive: true });
+      await Deno.copyFile(root + path, `${folder}/${path}`).catch(() => {});
+    }
+    return new Copy(folder);
+  }
+
+  /** How the tests end: what they pass, lives. */
+  async #run(tests: string[], patience: number): Promise<Fate> {
+    const signal = AbortSignal.timeout(patience);
+    const { success } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["test", `--config=${config}`, "--no-check", "--quiet"],
+        ...["--fail-fast", "--allow-all"],
+        ...tests.map((test) => `tests/${test}`),
+      ],
+      cwd: this.#folder,
+      env: { DENO_TASK_CONFIG: config, SEED: "1" },
+      stdout: "null",
+      stderr: "null",
+      signal,
+    }).output();
+    return success ? "lives" : signal.aborted ? "hangs" : "killed";
+  }
+
+  /** How long the tests take if nothing is changed. */
+  async time(tests: string[]): Promise<number> {
+    const began = performance.now();
+    if (await this.#run(tests, 600_000) !== "lives") {
+      throw new Error(`They fail without a change: ${tests}`);
+    }
+    return performance.now() - began;
+  }
+
+  async try({ file, source }: Mutant, patience: number): Promise<Fate> {
+    const path = `${this.#folder}/${file}`;
+    await Deno.writeTextFile(path, source);
+    try {
+      return await this.#run(TESTS[file]!, patience);
+    } finally {
+      await Deno.copyFile(root + file, path);
+    }
+  }
+
+  async remove(): Promise<void> {
+    await Deno.remove(this.#folder, { recursive: true });
+  }
+}
+
+type Fate = "killed" | "hangs" | "lives";
+
+/** Waits while others are not to be disturbed. */
+async function pause(): Promise<void> {
+  const path = flags["pause-while"];
+  while (path !== undefined) {
+    try {
+      await Deno.stat(path);
+    } catch {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+}
+
+const explained = parseSurvivors(
+  await Deno.readTextFile(new URL("survivors.txt", import.meta.url)),
 );
+
+function isExplained(mutant: Mutant): boolean {
+  return explained.some(({ file, before, after }) =>
+    file === mutant.file && before === mutant.before && after === mutant.after
+  );
+}
+
+interface Score {
+  all: number;
+  killed: number;
+  explained: number;
+}
+
+const mutants = await choose();
+console.log(`${mutants.length} mutants`);
+const copies = await Promise.all(
+  Array.from({ length: Number(flags.jobs) }, () => Copy.make()),
+);
+const usual = new Map<string[], number>();
+const scores = new Map<string, Score>();
+let unexplained = 0;
+let hung = 0;
+const left = mutants.values();
+await Promise.all(copies.map(async (copy) => {
+  for (const mutant of left) {
+    const tests = TESTS[mutant.file]!;
+    await pause();
+    if (!usual.has(tests)) usual.set(tests, await copy.time(tests));
+    const fate = await copy.try(mutant, 20_000 + 5 * usual.get(tests)!);
+    const score = scores.get(mutant.file) ??
+      { all: 0, killed: 0, explained: 0 };
+    scores.set(mutant.file, score);
+    score.all++;
+    if (fate === "hangs") hung++;
+    if (fate !== "lives") score.killed++;
+    else if (isExplained(mutant)) score.explained++;
+    else {
+      unexplained++;
+      const { file, line, before, after } = mutant;
+      console.log(`${file}:${line}\n- ${before}\n+ ${after}\n`);
+    }
+  }
+}));
+for (const copy of copies) await copy.remove();
+
+const sum: Score = { all: 0, killed: 0, explained: 0 };
+const percent = ({ killed, all }: Score): number => killed / all * 100;
+for (const [file, score] of scores) {
+  sum.all += score.all;
+  sum.killed += score.killed;
+  sum.explained += score.explained;
+  console.log(
+    `${file}: ${score.killed} of ${score.all} killed, ${
+      percent(score).toFixed(1)
+    } %; ${score.explained} others are explained`,
+  );
+}
+console.log(
+  `${sum.killed} of ${sum.all} mutants killed, ${
+    percent(sum).toFixed(1)
+  } %, ${hung} of them since they took too long; ${sum.explained} live that are explained, ${unexplained} that are not`,
+);
+Deno.exit(unexplained === 0 && percent(sum) >= ENOUGH ? 0 : 1);

@@ -1,0 +1,78 @@
+/** Tests of what must not cost anybody else anything. */
+import { assert, assertEquals } from "@std/assert";
+import { connect } from "../connect.ts";
+import type { WebSocketConnection } from "../connection.ts";
+import { TestServer, within } from "./_server.ts";
+import { type Usage, usageOf } from "./_usage.ts";
+
+const isLinux = Deno.build.os === "linux";
+
+/** How long an answer may take, in milliseconds. */
+const ANSWER_WITHIN = 1000;
+/** How much memory it may cost this process, in MiB. */
+const GROWTH = 150;
+
+// Whatever a test makes of it.
+const now = performance.now.bind(performance);
+
+/** Asserts that it is answered in time. */
+export async function assertAnswers(ws: WebSocketConnection): Promise<void> {
+  const began = now();
+  await ws.send("still there");
+  assertEquals(await within(ws.receive()), "still there");
+  const took = now() - began;
+  assert(took < ANSWER_WITHIN, `an answer took ${took} ms`);
+}
+
+/** Asks again and again until it is told to stop. */
+async function witness(
+  ws: WebSocketConnection,
+  isOver: () => boolean,
+): Promise<void> {
+  while (!isOver()) {
+    await assertAnswers(ws);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  await assertAnswers(ws);
+}
+
+function usage(): Usage {
+  return usageOf(Deno.pid);
+}
+
+/**
+ * A test during which, and after which, a connection that was there before is
+ * answered within a second. It tells what this process holds before and after;
+ * all files are closed again.
+ */
+export function measuredTest(
+  name: string,
+  act: () => void | Promise<void>,
+): void {
+  Deno.test(name, async () => {
+    await using server = new TestServer();
+    await using ws = await connect(server.url);
+    const before = isLinux ? usage() : undefined;
+    let isOver = false;
+    const watching = witness(ws, () => isOver);
+    watching.catch(() => {}); // told below
+    try {
+      await act();
+    } finally {
+      isOver = true;
+    }
+    await watching;
+    if (before === undefined) return;
+    let after = usage();
+    for (let left = 100; after.files > before.files && left > 0; left--) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      after = usage();
+    }
+    const memory = [before.rss, after.rss].map((rss) => rss.toFixed(0));
+    console.log(
+      `RSS ${memory.join(" -> ")} MiB, files ${before.files} -> ${after.files}`,
+    );
+    assert(after.files <= before.files, "files are left open");
+    assert(after.rss < before.rss + GROWTH, "memory has grown");
+  });
+}
