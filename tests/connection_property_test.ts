@@ -134,7 +134,8 @@ class Side {
           const stream = await receiving;
           if (stream === undefined) return;
           const parts = await Array.fromAsync(stream.readable);
-          this.#take(concat(...parts as Uint8Array[]));
+          // Its beginning says which one it is; there may be a part for each byte.
+          this.#take(concat(...parts.slice(0, 20) as Uint8Array[]));
         } catch (error) {
           ignore(error);
         }
