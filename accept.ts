@@ -2,6 +2,24 @@
  * The server's way to a connection: reads a request for an upgrade off a byte
  * stream, answers it, and hands over what is behind it.
  *
+ * @example Greet who comes
+ * ```ts
+ * import { accept, connect } from "@sansio/websocket";
+ * import { duplexPair, type MemoryDuplex } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * async function greet(duplex: MemoryDuplex): Promise<void> {
+ *   await using ws = await accept(duplex);
+ *   await ws.send(`Welcome to ${ws.request!.target}`);
+ * }
+ *
+ * const [here, there] = duplexPair();
+ * const greeting = greet(here);
+ * const client = await connect("ws://test/lobby", { dial: () => there });
+ * assertEquals(await client.receive(), "Welcome to /lobby");
+ * await greeting;
+ * ```
+ *
  * @module
  */
 
@@ -83,7 +101,7 @@ export interface RequestInfo {
   readonly remoteAddr: RemoteAddress | undefined;
 }
 
-/** How requests for a WebSocket are answered. */
+/** How requests for a WebSocket are answered (RFC 6455 §4.2.2). */
 export interface AnswerOptions {
   /**
    * The subprotocols that the server speaks. The first of the client's that is
@@ -127,7 +145,48 @@ export interface AnswerOptions {
     | undefined;
 }
 
-/** Options of {@linkcode accept}. */
+/**
+ * Options of {@linkcode accept}.
+ *
+ * @example Who may come, and what is spoken
+ * ```ts
+ * import {
+ *   accept,
+ *   type AcceptOptions,
+ *   connect,
+ *   HandshakeError,
+ * } from "@sansio/websocket";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const options: AcceptOptions = {
+ *   protocols: ["chat.v2", "chat.v1"],
+ *   origins: ["https://example.com"],
+ *   maxMessageSize: 64 * 1024, // bytes
+ *   handshakeTimeout: 3000, // milliseconds
+ *   onRequest: ({ headers }) => {
+ *     if (headers.get("Authorization") === "Bearer 0123") return;
+ *     throw new HandshakeError("Log in first", { status: 401 });
+ *   },
+ * };
+ *
+ * async function open(authorization: string): Promise<string | undefined> {
+ *   const [here, there] = duplexPair();
+ *   const accepting = accept(here, options);
+ *   const connecting = connect("ws://test/", {
+ *     protocols: "chat.v1",
+ *     headers: { "Authorization": authorization },
+ *     dial: () => there,
+ *   });
+ *   const [, client] = await Promise.all([accepting, connecting]);
+ *   await client.close();
+ *   return client.protocol;
+ * }
+ *
+ * assertEquals(await open("Bearer 0123"), "chat.v1");
+ * await assertRejects(() => open("Bearer ?"), HandshakeError);
+ * ```
+ */
 export interface AcceptOptions
   extends AnswerOptions, ConnectionOptions, HandshakeOptions {
   /**
@@ -139,7 +198,9 @@ export interface AcceptOptions
   request?: ReceivedUpgrade | undefined;
 }
 
-/** A request for an upgrade, and what came behind it. */
+/**
+ * A request for an upgrade, and what came behind it: for {@linkcode accept}.
+ */
 export interface ReceivedUpgrade {
   /** The head: a WHATWG `Request`, or what looks like one. */
   readonly head: UpgradeHead;
@@ -171,6 +232,39 @@ export interface ReceivedRequest extends ReceivedUpgrade {
  * @throws {HandshakeError} If what arrives is no head, or is not there in time.
  * What arrives is not answered: see `rejectUpgrade` in `./handshake`.
  * @throws {RangeError} If a limit is out of range.
+ * @throws {unknown} What the stream throws; the signal's reason.
+ *
+ * @example A server that has no pages
+ * ```ts
+ * import {
+ *   accept,
+ *   connect,
+ *   HandshakeError,
+ *   isUpgrade,
+ *   readRequest,
+ *   rejectUpgrade,
+ * } from "@sansio/websocket";
+ * import { duplexPair, type MemoryDuplex } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * async function answer(duplex: MemoryDuplex): Promise<void> {
+ *   const request = await readRequest(duplex);
+ *   if (request === undefined) return; // nothing was asked for
+ *   if (!isUpgrade(request.head)) {
+ *     const error = new HandshakeError("There is no page", { status: 404 });
+ *     await duplex.write(rejectUpgrade(error));
+ *     return duplex.close();
+ *   }
+ *   await using ws = await accept(duplex, { request });
+ *   await ws.send("Hello");
+ * }
+ *
+ * const [here, there] = duplexPair();
+ * const answering = answer(here);
+ * const client = await connect("ws://test/", { dial: () => there });
+ * assertEquals(await client.receive(), "Hello");
+ * await answering;
+ * ```
  */
 export async function readRequest(
   duplex: Duplex,
@@ -204,7 +298,7 @@ export async function readRequest(
  * @throws {unknown} What `onRequest` throws, answered with 500 unless it is a
  * `HandshakeError`; what the stream throws; the signal's reason.
  *
- * @example
+ * @example An echo for one client
  * ```ts
  * import { accept, connect } from "@sansio/websocket";
  * import { assertEquals } from "@std/assert";

@@ -2,6 +2,21 @@
  * The client's way to a connection: dials, asks for an upgrade, and checks the
  * answer.
  *
+ * @example Ask, and wait for the answer
+ * ```ts
+ * import { accept, connect } from "@sansio/websocket";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // A server in memory; without `dial`, the URL says where it is.
+ * const [here, there] = duplexPair();
+ * accept(here).then((ws) => ws.forEach((message) => ws.send(message)));
+ *
+ * await using ws = await connect("ws://test/", { dial: () => there });
+ * await ws.send("What is the time?");
+ * assertEquals(await ws.receive(), "What is the time?");
+ * ```
+ *
  * @module
  */
 
@@ -34,7 +49,7 @@ import {
 /** How many interim answers are skipped (RFC 9110 §15.2). */
 const MAX_INTERIM = 100;
 
-/** Where a client dials to. */
+/** Where a client dials to (RFC 6455 §3). */
 export interface DialTarget {
   /** A name or an IP address, without brackets. */
   readonly hostname: string;
@@ -42,11 +57,41 @@ export interface DialTarget {
   readonly port: number;
   /** Whether the URL asks for TLS. */
   readonly secure: boolean;
-  /** Given when the client gives up. */
+  /** Given when the client gives up: what is dialled then is closed. */
   readonly signal: AbortSignal | undefined;
 }
 
-/** Options of {@linkcode connect}. */
+/**
+ * Options of {@linkcode connect}.
+ *
+ * @example What is asked for, and how it gets there
+ * ```ts
+ * import { accept, connect, type ConnectOptions } from "@sansio/websocket";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [here, there] = duplexPair();
+ * const options: ConnectOptions = {
+ *   protocols: ["chat.v2", "chat.v1"], // the better one first
+ *   headers: { "Authorization": "Bearer 0123" },
+ *   handshakeTimeout: 3000, // milliseconds
+ *   heartbeatInterval: 60_000, // milliseconds
+ *   dial: ({ hostname, port, secure }) => {
+ *     assertEquals(hostname, "example.com");
+ *     assertEquals([port, secure], [443, true]);
+ *     return there; // or a Unix socket, or a way through a proxy
+ *   },
+ * };
+ *
+ * const accepting = accept(here, { protocols: "chat.v1" });
+ * const client = await connect("wss://example.com/", options);
+ * assertEquals(client.protocol, "chat.v1");
+ *
+ * const { request } = await accepting;
+ * assertEquals(request?.headers.get("Authorization"), "Bearer 0123");
+ * await client.close();
+ * ```
+ */
 export interface ConnectOptions extends ConnectionOptions, HandshakeOptions {
   /**
    * The subprotocols to offer, the preferred one first.
@@ -106,7 +151,7 @@ export interface ConnectOptions extends ConnectionOptions, HandshakeOptions {
  * @throws {RangeError} If a limit is out of range.
  * @throws {unknown} What dialling throws; the signal's reason.
  *
- * @example
+ * @example Offer two subprotocols
  * ```ts
  * import { accept, connect } from "@sansio/websocket";
  * import { assertEquals } from "@std/assert";
@@ -122,10 +167,29 @@ export interface ConnectOptions extends ConnectionOptions, HandshakeOptions {
  * assertEquals(ws.protocol, "chat");
  *
  * const server = await accepted;
- * const closed = server.receive(); // somebody has to listen for the end
  * await ws.close(1000, "Bye");
- * assertEquals(await closed, undefined);
+ * assertEquals((await server.closed).reason, "Bye");
  * listener.close();
+ * ```
+ *
+ * @example A server that refuses
+ * ```ts
+ * import { connect, HandshakeError, serve } from "@sansio/websocket";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * await using server = serve(listener, {
+ *   onRequest: () => {
+ *     throw new HandshakeError("Log in first", { status: 401 });
+ *   },
+ *   onConnection: () => {},
+ * });
+ *
+ * const error = await assertRejects(
+ *   () => connect(`ws://127.0.0.1:${listener.addr.port}/`),
+ *   HandshakeError,
+ * );
+ * assertEquals(error.status, 401);
  * ```
  */
 export async function connect(

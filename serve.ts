@@ -55,18 +55,91 @@ import { checkLimits } from "./_limits.ts";
 import { close, lingerAndClose } from "./_opening.ts";
 import { addWork, mayGoOn, takeTurns } from "./_turns.ts";
 
-/** Where connections come from: what `Deno.listen()` returns is one. */
+/**
+ * Where connections come from: what `Deno.listen()` returns is one.
+ *
+ * @example A server without a network, for tests
+ * ```ts
+ * import {
+ *   connect,
+ *   type Duplex,
+ *   type Listener,
+ *   serve,
+ * } from "@sansio/websocket";
+ * import { duplexPair } from "@sansio/websocket/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { readable, writable } = new TransformStream<Duplex, Duplex>();
+ * const reader = readable.getReader();
+ * const listener: Listener = {
+ *   accept: async () => {
+ *     const { value, done } = await reader.read();
+ *     if (done) throw new Error("The listener is closed");
+ *     return value;
+ *   },
+ *   close: () => reader.cancel(),
+ * };
+ * await using server = serve(listener, {
+ *   onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+ * });
+ *
+ * const [here, there] = duplexPair();
+ * writable.getWriter().write(here);
+ * await using ws = await connect("ws://test/", { dial: () => there });
+ * await ws.send("Hello");
+ * assertEquals(await ws.receive(), "Hello");
+ * ```
+ */
 export interface Listener {
   /**
    * Waits for the next connection. What it rejects with ends the loop if its
    * name is `BadResource`, and is reported otherwise; the loop goes on then.
+   *
+   * @returns The connection; it belongs to the server.
    */
   accept(): Promise<Duplex>;
   /** Ends it: nobody is accepted any more, and who waits for it is rejected. */
   close(): void;
 }
 
-/** Options of {@linkcode serve}. */
+/**
+ * Options of {@linkcode serve}.
+ *
+ * @example A page, a room, and limits
+ * ```ts
+ * import {
+ *   connect,
+ *   HandshakeError,
+ *   serve,
+ *   type ServeOptions,
+ * } from "@sansio/websocket";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const options: ServeOptions = {
+ *   handler: () => new Response("A page"),
+ *   onRequest: ({ target }) => {
+ *     if (target === "/room") return;
+ *     throw new HandshakeError("There is no such room", { status: 404 });
+ *   },
+ *   onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+ *   maxConnections: 10_000,
+ *   maxConnectionsPerAddress: 100,
+ *   keepAliveTimeout: 5000, // milliseconds
+ *   maxBodySize: 64 * 1024, // bytes
+ * };
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * await using server = serve(listener, options);
+ * const { port } = listener.addr;
+ * await using ws = await connect(`ws://127.0.0.1:${port}/room`);
+ * await ws.send("Hello");
+ * assertEquals(await ws.receive(), "Hello");
+ * await assertRejects(
+ *   () => connect(`ws://127.0.0.1:${port}/cellar`),
+ *   HandshakeError,
+ * );
+ * ```
+ */
 export interface ServeOptions
   extends AnswerOptions, ConnectionOptions, HandshakeOptions {
   /**
@@ -136,7 +209,25 @@ export interface ShutdownOptions {
   timeout?: number | undefined;
 }
 
-/** A running server. */
+/**
+ * A running server.
+ *
+ * @example Shut it down
+ * ```ts
+ * import { connect, serve } from "@sansio/websocket";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const server = serve(listener, {
+ *   onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+ * });
+ * const ws = await connect(`ws://127.0.0.1:${listener.addr.port}/`);
+ *
+ * server.shutdown({ timeout: 1000 }); // milliseconds
+ * assertEquals((await ws.closed).code, 1001);
+ * await server.finished;
+ * ```
+ */
 export interface Server extends AsyncDisposable {
   /** Resolved when it listens no more, and all that was under way is done. */
   readonly finished: Promise<void>;
@@ -145,7 +236,8 @@ export interface Server extends AsyncDisposable {
    * answered, and WebSockets are closed with 1001.
    *
    * @param options How long that may take.
-   * @returns What {@linkcode Server.finished} is.
+   * @returns Resolved when {@linkcode Server.finished} is.
+   * @throws {RangeError} If the time is less than 0.
    */
   shutdown(options?: ShutdownOptions): Promise<void>;
 }
@@ -171,22 +263,27 @@ interface Peer {
  * It belongs to the server. To watch the bytes of connections, or to know more of
  * them, hand in one that wraps what another one accepts.
  * @param options What to serve, and to whom.
+ * @returns The server, which is running already.
  * @throws {RangeError} If a limit of the server's own is out of range.
  *
- * @example Many connections at most, until a signal
+ * @example Until a signal is given
  * ```ts
- * import { serve } from "@sansio/websocket/serve";
+ * import { connect, serve } from "@sansio/websocket";
+ * import { assertEquals } from "@std/assert";
  *
  * const stopping = new AbortController();
  * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
  * const { finished } = serve(listener, {
  *   onConnection: (ws) => ws.forEach((message) => ws.send(message)),
- *   maxConnections: 10_000,
- *   maxConnectionsPerAddress: 100,
  *   signal: stopping.signal,
  * });
  *
+ * const ws = await connect(`ws://127.0.0.1:${listener.addr.port}/`);
+ * await ws.send("Hello");
+ * assertEquals(await ws.receive(), "Hello");
+ *
  * stopping.abort();
+ * assertEquals((await ws.closed).code, 1001); // the server goes away
  * await finished;
  * ```
  */
