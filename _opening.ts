@@ -34,14 +34,23 @@ export interface ReadHead<Head> {
   readonly rest: Uint8Array<ArrayBuffer>;
 }
 
+/** Options of {@linkcode readHead}. */
+export interface ReadHeadOptions {
+  /** What has been read already; nothing by default. */
+  received?: Uint8Array<ArrayBuffer> | undefined;
+  /** Told when the head has begun. */
+  progress?: OpeningProgress | undefined;
+  /** The status of the error if the stream ends within the head: 400, or 0. */
+  closedStatus: number;
+}
+
 /**
  * Reads until there is a whole head.
  *
  * @param duplex Where to read.
  * @param parse Returns the head, or `undefined` if there is more to come, and
  * throws when there is too much.
- * @param received What has been read already.
- * @param progress Told when the head has begun.
+ * @param options What is there already, and what to say if there is no more.
  * @returns `undefined` if the stream ended before the head's first byte.
  * @throws {HandshakeError} If the stream ended within the head, and whatever
  * `parse` throws.
@@ -49,8 +58,7 @@ export interface ReadHead<Head> {
 export async function readHead<Head extends { readonly byteLength: number }>(
   duplex: ByteDuplex,
   parse: (bytes: Uint8Array<ArrayBuffer>) => Head | undefined,
-  received: Uint8Array<ArrayBuffer> = NOTHING,
-  progress?: OpeningProgress,
+  { received = NOTHING, progress, closedStatus }: ReadHeadOptions,
 ): Promise<ReadHead<Head> | undefined> {
   let buffer = received;
   let { length } = received;
@@ -86,7 +94,7 @@ export async function readHead<Head extends { readonly byteLength: number }>(
   if (length === 0) return undefined;
   throw new HandshakeError(
     `The connection was closed within the head, after ${length} bytes`,
-    { kind: "closed" },
+    { status: closedStatus, kind: "closed" },
   );
 }
 

@@ -278,8 +278,7 @@ export async function readRequest(
       readHead(
         transport,
         (bytes) => parseRequestHead(bytes, options),
-        options.received,
-        progress,
+        { received: options.received, progress, closedStatus: 400 },
       ),
   );
 }
@@ -342,8 +341,7 @@ async function answer(
     const { head, rest } = options.request ?? await readHead(
       duplex,
       (bytes) => parseRequestHead(bytes, options),
-      undefined,
-      progress,
+      { progress, closedStatus: 400 },
     ) ?? ended();
     // What now takes time is not the client's fault.
     progress.status = 503;

@@ -235,7 +235,7 @@ async function shakeHands(
       const { head, rest } = await readHead(
         duplex,
         (bytes) => parseResponseHead(bytes, options),
-        received,
+        { received, closedStatus: 0 },
       ) ?? ended();
       received = rest;
       // RFC 9110 §15.2: interim answers may come before the final one

@@ -489,7 +489,7 @@ Deno.test("a head that trickles in is not parsed for each of its bytes", async (
   }, (bytes) => {
     parsed++;
     return parseRequestHead(bytes);
-  });
+  }, { closedStatus: 400 });
   assertEquals(found?.head.byteLength, bytes.length);
   assertEquals(sent, bytes.length);
   // Once for each line, and when there is an eighth more.
@@ -573,6 +573,7 @@ Deno.test(
       assertInstanceOf(error, HandshakeError);
       if (kind !== undefined && kind !== "refused") {
         assertEquals(error.kind, kind);
+        assertEquals(error.status, 0, "the server has sent none");
       }
       assert(near.isClosed);
     }
