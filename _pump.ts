@@ -342,6 +342,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   // What is thrown here must reach neither those who call, nor other pumps.
   #nextEvent(): ProtocolEvent | undefined {
+    // Who asks for messages one by one is not within a read.
+    const isMine = this.#protocol.extension !== undefined && beginWork();
     try {
       return this.#protocol.nextEvent();
     } catch (cause) {
@@ -353,6 +355,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
         }),
       );
       return this.#protocol.nextEvent();
+    } finally {
+      if (isMine) endWork();
     }
   }
 
@@ -368,9 +372,16 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#isResting = false;
     if (this.#isEnded) return;
     this.#protocol.resume();
-    beginWork();
-    this.#onReceived();
-    endWork();
+    this.#work();
+  }
+
+  #work(): void {
+    const isMine = beginWork();
+    try {
+      this.#onReceived();
+    } finally {
+      if (isMine) endWork();
+    }
   }
 
   /** Puts a message together that was begun in parts; returns it at its end. */
@@ -506,12 +517,10 @@ export class Pump implements DeadlineOwner, TurnTaker {
       this.#onReceived();
       return;
     }
-    beginWork();
     if (length >= BULK) this.#bulkSince = performance.now();
     this.#receive(length);
-    if (mayGoOn()) this.#onReceived();
+    if (mayGoOn()) this.#work();
     else this.#rest();
-    endWork();
     if (this.#bulkSince !== undefined) this.#bulkSince = performance.now();
   };
 

@@ -80,14 +80,20 @@ export function takeTurns(taker: TurnTaker): void {
   timer = setTimeout(onTurn, 0);
 }
 
-/** Says that somebody works from now on, until {@linkcode endWork}. */
-export function beginWork(): void {
-  since ??= performance.now();
+/**
+ * Says that what comes now may take a while.
+ *
+ * @returns Whether {@linkcode endWork} has to follow: not within other work.
+ */
+export function beginWork(): boolean {
+  if (since !== undefined) return false;
+  since = performance.now();
+  return true;
 }
 
 /** Says that the work is done for now. */
 export function endWork(): void {
-  if (since !== undefined) worked += performance.now() - since;
+  worked += performance.now() - since!;
   since = undefined;
 }
 

@@ -8,6 +8,8 @@ import {
   quiet,
   withClock,
 } from "./_connection.ts";
+import { RSV1 } from "../frame.ts";
+import { repeating } from "./_fake_extensions.ts";
 import { binary, text } from "./_protocol.ts";
 
 const COUNT = 60;
@@ -117,4 +119,42 @@ Deno.test("whoever iterates takes turns as well", async () => {
     await iterating;
     await clock.advance(TURN);
   });
+});
+
+Deno.test("what takes long to transform takes turns, whoever receives it", async () => {
+  for (const way of ["forEach", "iterate", "receive"]) {
+    await withClock(async (clock) => {
+      const transforming = repeating(512);
+      const { decode } = transforming;
+      const { ws, peer } = open({
+        capacity: Infinity,
+        extension: {
+          ...transforming,
+          decode: (...args) => {
+            clock.block(WORK);
+            decode.apply(transforming, args);
+          },
+        },
+      });
+      let handled = 0;
+      const handle = () => void handled++;
+      const receiving = (async () => {
+        if (way === "forEach") await ws.forEach(handle);
+        else if (way === "iterate") { for await (const _ of ws) handle(); }
+        else while (await ws.receive() !== undefined) handle();
+      })().catch(() => {});
+      // All of them come with one read.
+      const message = { ...binary(Uint8Array.of(3, 7)), reservedBits: RSV1 };
+      await peer.send(...Array(COUNT).fill(message));
+      await quiet();
+      assert(handled > 0 && handled < COUNT / 2, `${way}: ${handled}`);
+      for (let turns = 0; handled < COUNT; turns++) {
+        assert(turns < COUNT * 4, `${way}: ${handled} after ${turns} turns`);
+        await clock.advance(TURN);
+      }
+      ws.terminate();
+      await receiving;
+      await clock.advance(TURN);
+    });
+  }
 });
