@@ -52,13 +52,7 @@ import {
   type SlowPolicy,
 } from "./_backplane.ts";
 
-export {
-  type Backplane,
-  type BackplaneMessage,
-  type BackplaneSubscription,
-  InProcessBackplane,
-  type SlowPolicy,
-} from "./_backplane.ts";
+export * from "./_backplane.ts";
 
 /**
  * Who can subscribe: a `WebSocketConnection`, or anything that looks like one.
