@@ -63,12 +63,19 @@ export function isUtf8(
 
 // What is best here is chosen when it is first needed.
 let isLongUtf8: IsUtf8 = (bytes, start, end) => {
-  isLongUtf8 = isNativeUtf8Fast ? isUtf8Natively : loadUtf8Simd() ??
-    (nativeIsUtf8 === undefined ? isUtf8Portable : isUtf8Natively);
+  isLongUtf8 = chooseIsUtf8();
   return isLongUtf8(bytes, start, end);
 };
 
-function isUtf8Natively(
+/** The best way to check a text of some length in this runtime. */
+export function chooseIsUtf8(): IsUtf8 {
+  if (isNativeUtf8Fast) return isUtf8Natively;
+  return loadUtf8Simd() ??
+    (nativeIsUtf8 === undefined ? isUtf8Portable : isUtf8Natively);
+}
+
+/** {@linkcode isUtf8} by `node:buffer`. */
+export function isUtf8Natively(
   bytes: Uint8Array,
   start: number,
   end: number,

@@ -1,32 +1,73 @@
 /**
  * `Deno.test` where there is no Deno: registers tests and runs them, in any
- * runtime. Import it before the tests.
+ * runtime. Import it before the tests. What else of `Deno` a test asks for is not
+ * there.
  */
+
+type TestFn = (
+  context: { step(name: string, fn: () => unknown): unknown },
+) => unknown;
 
 interface Test {
   name: string;
-  fn(context: { step(name: string, fn: () => unknown): unknown }): unknown;
+  fn: TestFn;
   ignore?: boolean;
 }
 
-/** What became of the tests. */
-export interface Report {
-  passed: number;
-  ignored: number;
-  /** Name and error of each test that failed. */
-  failures: string[];
+/** What became of a test. */
+export interface TestResult {
+  name: string;
+  /** How long it took. */
+  milliseconds: number;
+  ignored?: boolean;
+  /** With its stack, if the test failed. */
+  error?: string;
 }
+
+/** Is told of each test when it has ended; the next one waits. */
+export type Tell = (result: TestResult) => void | Promise<void>;
 
 type Listener = (event: Event) => void;
 
-const tests: Test[] = [];
+let tests: Test[] = [];
 
-function test(name: string | Test, fn?: Test["fn"]): void {
-  tests.push(typeof name === "string" ? { name, fn: fn! } : name);
+/** `Deno.test` in all its forms. */
+function test(
+  first: string | Partial<Test> | TestFn,
+  second?: Partial<Test> | TestFn,
+  third?: TestFn,
+): void {
+  const parts: Partial<Test> = {};
+  for (const part of [first, second, third]) {
+    if (typeof part === "string") parts.name = part;
+    else if (typeof part === "object") Object.assign(parts, part);
+    else if (typeof part === "function") {
+      parts.fn = part;
+      parts.name ??= part.name;
+    }
+  }
+  const { name, fn, ignore = false } = parts;
+  if (!name || fn === undefined) {
+    throw new TypeError(`A test needs a name and a function ("${name}")`);
+  }
+  tests.push({ name, fn, ignore });
 }
 
-// Under Deno all is tried; elsewhere it is enough to see that nothing differs.
-Object.assign(globalThis, { Deno: { test }, testEffort: 0.25 });
+const own = Object.getOwnPropertyDescriptor(globalThis, "Deno");
+
+/** Puts `Deno.test` in its place, or takes it away. */
+function provide(isThere: boolean): void {
+  if (!isThere) Reflect.deleteProperty(globalThis, "Deno");
+  else {
+    Object.defineProperty(globalThis, "Deno", {
+      // In Deno itself, process.exit() needs the rest.
+      value: Object.assign(Object.create(own?.value ?? null), { test }),
+      configurable: true,
+    });
+  }
+}
+
+provide(true);
 
 // Node and Bun tell of rejections in a way of their own.
 const { process } = globalThis as unknown as {
@@ -78,22 +119,34 @@ Set.prototype.union ??= function <T, U>(
   return new Set<T | U>([...this, ...other as Set<U>]);
 };
 
+/** The names of the tests that have been registered since the last call. */
+export function listTests(): string[] {
+  const names = tests.map(({ name }) => name);
+  tests = [];
+  return names;
+}
+
 /** Runs the tests that have been registered since the last call. */
-export async function runTests(): Promise<Report> {
-  const report: Report = { passed: 0, ignored: 0, failures: [] };
+export async function runTests(tell: Tell): Promise<void> {
   const context = { step: (_name: string, fn: () => unknown) => fn() };
-  for (const { name, fn, ignore } of tests.splice(0)) {
-    if (ignore) {
-      report.ignored++;
-      continue;
+  const registered = tests;
+  tests = [];
+  provide(false); // as in any program
+  for (const { name, fn, ignore } of registered) {
+    const begin = Date.now();
+    const result: TestResult = { name, milliseconds: 0 };
+    if (ignore) result.ignored = true;
+    else {
+      try {
+        await fn(context);
+      } catch (error) {
+        result.error = error instanceof Error
+          ? `${error.stack}`
+          : `Not an error (${error})`;
+      }
+      result.milliseconds = Date.now() - begin;
     }
-    try {
-      await fn(context);
-      report.passed++;
-    } catch (error) {
-      const told = error instanceof Error ? error.stack : String(error);
-      report.failures.push(`${name}: ${told}`);
-    }
+    await tell(result);
   }
-  return report;
+  provide(true);
 }

@@ -1,51 +1,81 @@
 /**
- * The tests that need nothing but JavaScript, by module, for runtimes other than
- * Deno: `runtimes_test.ts` bundles this file and runs it in each.
+ * The tests that need nothing but JavaScript, for runtimes other than Deno:
+ * `_hosts.ts` bundles this file and runs it in each.
  */
-import { type Report, runTests } from "./_deno_shim.ts";
-import { loadUtf8Simd } from "../_utf8_simd.ts";
+import { listTests, runTests, type TestResult } from "./_deno_shim.ts";
+import { chooseDeflater, NodeDeflater } from "../_deflater.ts";
+import { areTimersShared } from "../_platform.ts";
+import { sha1Source } from "../_sha1.ts";
+import { chooseIsUtf8, isUtf8Natively, isUtf8Portable } from "../_utf8.ts";
+import { type Suite, SUITES } from "./_suites.ts";
 
-const SUITES: Record<string, (() => Promise<unknown>)[]> = {
-  frame: [() => import("./frame_test.ts")],
-  handshake: [() => import("./handshake_test.ts")],
-  utf8: [
-    () => import("./utf8_test.ts"),
-    // Not where WebAssembly may not be compiled, as in workers.
-    async () => loadUtf8Simd() && await import("./utf8_simd_test.ts"),
-  ],
-  protocol: [
-    () => import("./protocol_test.ts"),
-    () => import("./protocol_chunks_test.ts"),
-    () => import("./protocol_closing_test.ts"),
-    () => import("./protocol_extension_test.ts"),
-    () => import("./protocol_fragmentation_test.ts"),
-    () => import("./protocol_limits_test.ts"),
-    () => import("./protocol_property_test.ts"),
-    () => import("./protocol_sending_test.ts"),
-    () => import("./protocol_utf8_test.ts"),
-  ],
-  deflate: [
-    () => import("./deflate_test.ts"),
-    () => import("./deflate_negotiation_test.ts"),
-  ],
-  connection: [
-    () => import("./connection_closing_test.ts"),
-    () => import("./connection_opening_test.ts"),
-    () => import("./connection_receiving_test.ts"),
-    () => import("./connection_rejections_test.ts"),
-    () => import("./connection_sending_test.ts"),
-    () => import("./connection_streams_test.ts"),
-    () => import("./connection_timeouts_test.ts"),
-    () => import("./output_test.ts"),
-  ],
-  hub: [() => import("./hub_test.ts")],
-};
+/** What is told, a line of JSON each. */
+export interface Told {
+  /** What became of a test. */
+  test?: TestResult;
+  /** The names of each file's tests. */
+  names?: Record<string, string[]>;
+  /** What the modules have chosen of what the runtime has. */
+  choices?: Record<string, string>;
+  /** Why there is no more. */
+  error?: string;
+}
 
-/** The modules that have tests here. */
-export const MODULES: readonly string[] = Object.keys(SUITES);
+/** Runs the tests of a file, or does what else is asked for. */
+export function run(
+  what: string,
+  tell: (line: string) => void | Promise<void>,
+): Promise<void> {
+  return runFrom(SUITES, what, tell);
+}
 
-/** Runs the tests of a module. */
-export async function runSuite(module: string): Promise<Report> {
-  for (const load of SUITES[module] ?? []) await load();
-  return await runTests();
+/**
+ * The same.
+ *
+ * @param suites Where the file is.
+ * @param tell Takes what comes of it, line by line.
+ */
+export async function runFrom(
+  suites: Record<string, Suite>,
+  what: string,
+  tell: (line: string) => void | Promise<void>,
+): Promise<void> {
+  const files: Suite = Object.assign({}, ...Object.values(suites));
+  const say = (told: Told) => tell(JSON.stringify(told));
+  try {
+    if (what === "names") await say({ names: await listFiles(files) });
+    else if (what === "choices") await say({ choices: describeChoices() });
+    else {
+      await files[what]!();
+      await runTests((test) => say({ test }));
+    }
+  } catch (error) {
+    await say({ error: `${(error as Error).stack}` });
+  }
+}
+
+async function listFiles(files: Suite): Promise<Record<string, string[]>> {
+  const names: Record<string, string[]> = {};
+  for (const [file, load] of Object.entries(files)) {
+    await load();
+    names[file] = listTests();
+  }
+  return names;
+}
+
+function describeChoices(): Record<string, string> {
+  const settings = { level: undefined, memLevel: 1, windowBits: 9 };
+  const deflater = chooseDeflater()(settings);
+  deflater.close();
+  const isUtf8 = chooseIsUtf8();
+  return {
+    "SHA-1": sha1Source ?? "none",
+    "compression": deflater instanceof NodeDeflater ? "node:zlib" : "pako",
+    "UTF-8": isUtf8 === isUtf8Natively
+      ? "node:buffer"
+      : isUtf8 === isUtf8Portable
+      ? "a loop"
+      : "WebAssembly",
+    "timers": areTimersShared ? "shared" : "one for each wait",
+  };
 }

@@ -6,8 +6,16 @@ import fc from "fast-check";
 
 export { fc };
 
+/** What runtimes other than Deno are told before these tests are imported. */
+const { testSeed, testEffort = 1 } = globalThis as {
+  testSeed?: number;
+  /** What share of the runs is made; fewer where the same tests run once more. */
+  testEffort?: number;
+};
+
 /** The seed of this run: the environment's `SEED` where it may be read. */
-export const seed: number = readSeed() ?? Math.trunc(Math.random() * 2 ** 31);
+export const seed: number = testSeed ?? readSeed() ??
+  Math.trunc(Math.random() * 2 ** 31);
 
 /**
  * Any character, for the `unit` of `fc.string()`. That with `unit: "binary"` makes
@@ -16,9 +24,6 @@ export const seed: number = readSeed() ?? Math.trunc(Math.random() * 2 ** 31);
 export const anyCharacter: fc.Arbitrary<string> = fc
   .integer({ min: 0, max: 0x10f7ff })
   .map((n) => String.fromCodePoint(n < 0xd800 ? n : n + 0x800));
-
-/** What share of the runs is made; fewer where the same tests run once more. */
-const { testEffort = 1 } = globalThis as { testEffort?: number };
 
 function readSeed(): number | undefined {
   const { process } = globalThis as {

@@ -4,6 +4,14 @@ import { createRequire } from "node:module";
 const ROOT = new URL("../", import.meta.url);
 const CONFIG = Deno.env.get("DENO_TASK_CONFIG") || "deno.json";
 
+// 340 MB together: what deno.json names, each first task would download, and what
+// is imported by its literal name, each type check.
+const BUN: string = "npm:bun@~1.4.4/package.json";
+const WORKERD: string = "npm:workerd@~1.20261023.0";
+
+// How long a program may take to start, in milliseconds.
+const PATIENCE = 30_000;
+
 /** A program that runs other programs. */
 export interface Runtime {
   /** Its file. */
@@ -30,8 +38,9 @@ async function probe(
       stderr: "null",
     }).output();
     return success ? { path } : { missing: `${name} does not run here` };
-  } catch {
-    return { missing: `${name} cannot be had` };
+  } catch (error) {
+    const [why] = `${error}`.split("\n");
+    return { missing: `${name} cannot be had: ${why}` };
   }
 }
 
@@ -43,24 +52,18 @@ export function findNode(): Promise<Runtime | MissingRuntime> {
 /** Bun, from npm. */
 export function findBun(): Promise<Runtime | MissingRuntime> {
   return probe("Bun", async () => {
-    // Deno must not look for types: that would fetch it for each type check.
-    const manifest: string = "bun/package.json";
-    await import(manifest, { with: { type: "json" } });
-    const { resolve } = createRequire(import.meta.url);
+    await import(BUN, { with: { type: "json" } });
     const { os, arch } = Deno.build;
     const machine = arch === "aarch64" ? arch : "x64";
     const file = `bin/bun${os === "windows" ? ".exe" : ""}`;
-    return createRequire(resolve(manifest))
+    return createRequire(import.meta.resolve(BUN))
       .resolve(`@oven/bun-${os}-${machine}/${file}`);
   });
 }
 
 /** Cloudflare's workerd, from npm. */
 export function findWorkerd(): Promise<Runtime | MissingRuntime> {
-  return probe("workerd", async () => {
-    const name: string = "workerd";
-    return (await import(name)).default.default;
-  });
+  return probe("workerd", async () => (await import(WORKERD)).default.default);
 }
 
 /** Options of {@linkcode bundle}. */
@@ -69,6 +72,14 @@ export interface BundleOptions {
   external?: string[];
   /** Whether to make it as small as can be. */
   minify?: boolean;
+  /**
+   * What it is for; that of `deno` is right for Node and Bun as well.
+   *
+   * @default {"browser"}
+   */
+  platform?: "browser" | "deno";
+  /** Which files stand for which modules. */
+  instead?: Record<string, string>;
 }
 
 /**
@@ -79,14 +90,30 @@ export interface BundleOptions {
  */
 export async function bundle(
   entry: string,
-  { external = [], minify = false }: BundleOptions = {},
+  options: BundleOptions = {},
 ): Promise<string> {
-  const file = await Deno.makeTempFile({ suffix: ".js" });
+  const { external = [], minify = false, instead } = options;
+  const { platform = "browser" } = options;
+  const folder = await Deno.makeTempDir();
+  const file = `${folder}/bundle.js`;
   try {
+    const args = external.map((name) => `--external=${name}`);
+    if (instead !== undefined) {
+      const { imports } = JSON.parse(
+        await Deno.readTextFile(new URL(CONFIG, ROOT)),
+      );
+      const map = `${folder}/imports.json`;
+      await Deno.writeTextFile(
+        map,
+        JSON.stringify({ imports: { ...imports, ...instead } }),
+      );
+      args.push(`--import-map=${map}`);
+    }
     const { success, stderr } = await new Deno.Command(Deno.execPath(), {
       args: [
-        ...["bundle", "--quiet", `--config=${CONFIG}`, "--platform=browser"],
-        ...external.map((name) => `--external=${name}`),
+        ...["bundle", "--quiet", `--config=${CONFIG}`],
+        `--platform=${platform}`,
+        ...args,
         `--output=${file}`,
         entry,
       ],
@@ -103,7 +130,7 @@ export async function bundle(
     return transformSync(code, { target: "es2022", format: "esm", minify })
       .code;
   } finally {
-    await Deno.remove(file);
+    await Deno.remove(folder, { recursive: true });
   }
 }
 
@@ -168,20 +195,27 @@ export class Workerd implements AsyncDisposable {
     const said = new Response(process.stderr).text();
     const reader = process.stdout.pipeThrough(new TextDecoderStream())
       .getReader();
+    const timer = setTimeout(() => process.kill("SIGKILL"), PATIENCE);
     let text = "";
     for (;;) {
       const { value, done } = await reader.read();
-      if (done) throw new Error(`workerd ended: ${await said}`);
+      if (done) {
+        clearTimeout(timer);
+        await process.status;
+        throw new Error(`workerd does not listen: ${await said}`);
+      }
       text += value;
       const [, port] = /"event":"listen".*"port":(\d+)/.exec(text) ?? [];
       if (port === undefined) continue;
+      clearTimeout(timer);
       const rest = Promise.all([said, reader.cancel()]);
       return new Workerd(process, `127.0.0.1:${port}`, rest);
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#process.kill();
+    // It hears nothing else while a worker computes.
+    this.#process.kill("SIGKILL");
     await this.#process.status;
     await this.#rest;
   }

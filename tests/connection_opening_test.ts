@@ -821,3 +821,15 @@ Deno.test(
     })
   ),
 );
+
+Deno.test("connect(): outside Deno, somebody else has to dial", async () => {
+  const own = Object.getOwnPropertyDescriptor(globalThis, "Deno");
+  Reflect.deleteProperty(globalThis, "Deno");
+  try {
+    const error = await rejection(connect("ws://127.0.0.1:1/"));
+    assert(error instanceof TypeError);
+    assert(error.message.includes("`dial`"), error.message);
+  } finally {
+    if (own) Object.defineProperty(globalThis, "Deno", own);
+  }
+});

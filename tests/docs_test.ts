@@ -44,10 +44,7 @@ async function markdownFiles(folder = ""): Promise<string[]> {
   return files.sort();
 }
 
-// Being written by others at the moment.
-const LATER = /^docs\/runtimes\.md$/;
-
-const files = (await markdownFiles()).filter((file) => !LATER.test(file));
+const files = await markdownFiles();
 const texts = new Map<string, string>();
 for (const file of files) texts.set(file, await read(file));
 
@@ -232,7 +229,11 @@ for (const block of blocks) {
   const server = scenes.findLast(([{ path, words }]) =>
     path === block.path && words.includes("server")
   );
-  if (block.words.includes("ignore")) {
+  if (block.words.includes("serve")) {
+    Deno.test(`${nameOf(block)}: deno_serve_test.ts runs it`, async () => {
+      assert((await read("tests/deno_serve_test.ts")).includes("ts serve"));
+    });
+  } else if (block.words.includes("ignore")) {
     Deno.test(`${nameOf(block)}: it is said why this is not run`, () => {
       assert(block.comment.startsWith("not run: "), `[${block.comment}]`);
     });

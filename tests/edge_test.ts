@@ -1,63 +1,86 @@
 /** examples/edge on Cloudflare's runtime, between a client and a server of ours. */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { connect } from "../connect.ts";
+import type { CloseInfo } from "../protocol.ts";
 import { permessageDeflate } from "../deflate.ts";
-import { HandshakeError } from "../handshake.ts";
-import { bytesOf, textOf } from "./_interop.ts";
+import { encodeFrame, Opcode } from "../frame.ts";
+import {
+  acceptKey,
+  acceptUpgrade,
+  HandshakeError,
+  parseRequestHead,
+  readUpgrade,
+} from "../handshake.ts";
+import { concat, utf8 } from "./_bytes.ts";
+import { hasOpenssl, makeCertificate } from "./_certificate.ts";
+import { masked } from "./_hostile.ts";
+import { bytesOf, echo, OurServer, textOf } from "./_interop.ts";
 import { bundle, findWorkerd, TemporaryFolder, Workerd } from "./_runtimes.ts";
-import { TestServer, within } from "./_server.ts";
+import { Client, TestServer, upgrade, within } from "./_server.ts";
 
 const PATIENCE = 30_000;
 
-const CONFIGURATION = new URL("../examples/edge/config.capnp", import.meta.url);
+const ROOT = new URL("../", import.meta.url);
+const CONFIGURATION = new URL("examples/edge/config.capnp", ROOT);
 
 const workerd = await findWorkerd();
 const why = workerd.missing === undefined ? "" : ` (${workerd.missing})`;
 
-/** Runs the example, with a server of ours behind it that sends all back. */
-async function withGateway(
-  act: (host: string, heads: Headers[], t: Deno.TestContext) => Promise<void>,
-  t: Deno.TestContext,
-): Promise<void> {
-  const heads: Headers[] = [];
-  await using server = new TestServer({
-    extensions: [permessageDeflate()],
-    onRequest: ({ headers }) => {
-      heads.push(headers);
-      if (headers.get("x-token") !== "secret") {
-        throw new HandshakeError("Who are you", { status: 401 });
-      }
-    },
-  });
-  await using folder = await TemporaryFolder.create({
-    "worker.js": await bundle("examples/edge/worker.ts", {
-      external: ["cloudflare:sockets", "@std/crypto"],
-    }),
-    "config.capnp": await Deno.readTextFile(CONFIGURATION),
-  });
-  await using gateway = await Workerd.start(
-    workerd.path!,
-    `${folder.path}/config.capnp`,
-    { SERVER: server.url, TOKEN: "secret" },
-  );
-  await act(gateway.host, heads, t);
-  assertEquals(server.errors, []);
+let isBundled: Promise<void> | undefined;
+
+/** `deno task edge:bundle`, once. */
+function bundleByTask(): Promise<void> {
+  return isBundled ??= (async () => {
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["task", "--quiet", "edge:bundle"],
+      cwd: ROOT,
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    assert(success, new TextDecoder().decode(stderr));
+  })();
 }
 
-function edgeTest(
-  name: string,
-  act: (host: string, heads: Headers[], t: Deno.TestContext) => Promise<void>,
-): void {
+/** The example, as the task has bundled it, before a server. */
+async function startGateway(server: string): Promise<Workerd> {
+  await bundleByTask();
+  return await Workerd.start(
+    workerd.path!,
+    CONFIGURATION.pathname,
+    { SERVER: server, TOKEN: "secret" },
+  );
+}
+
+async function dial(gateway: Workerd): Promise<Client> {
+  const [hostname = "", port] = gateway.host.split(":");
+  return new Client(await Deno.connect({ hostname, port: Number(port) }));
+}
+
+function edgeTest(name: string, fn: (t: Deno.TestContext) => Promise<void>) {
   Deno.test({
     name: `${name}${why}`,
     ignore: workerd.missing !== undefined,
-    fn: (t) => withGateway(act, t),
+    fn,
   });
 }
 
 edgeTest(
   "a worker dials our server over TCP, with all it has",
-  async (host, heads, t) => {
+  async (t) => {
+    const heads: Headers[] = [];
+    await using server = new TestServer({
+      extensions: [permessageDeflate()],
+      onRequest: ({ headers }) => {
+        heads.push(headers);
+        if (headers.get("x-token") !== "secret") {
+          throw new HandshakeError("Who are you", { status: 401 });
+        }
+      },
+    });
+    await using gateway = await startGateway(server.url);
+    const { host } = gateway;
+
     await t.step("a message there and back", async () => {
       const response = await within(
         fetch(`http://${host}/?say=hello`),
@@ -107,8 +130,144 @@ edgeTest(
       await ws.send("allowed");
       assertEquals(await within(ws.receive(), PATIENCE), "allowed");
     });
+    assertEquals(server.errors, []);
   },
 );
+
+edgeTest("handshake.ts in a worker refuses what is no handshake", async () => {
+  await using server = new TestServer();
+  await using gateway = await startGateway(server.url);
+  const ask = async (bytes: string) => {
+    using client = await dial(gateway);
+    await client.write(bytes);
+    return await within(client.readAnswer(), PATIENCE);
+  };
+  const good = upgrade();
+  const old = good.replace("Version: 13", "Version: 8");
+  const { status, headers } = await ask(old);
+  assertEquals([status, headers.get("sec-websocket-version")], [426, "13"]);
+  const shortKey = good.replace("dGhlIHNhbXBsZSBub25jZQ==", "dGhl");
+  assertEquals((await ask(shortKey)).status, 400);
+});
+
+edgeTest("a page that vanishes is missed at once", async () => {
+  const ended = Promise.withResolvers<CloseInfo>();
+  await using server = new OurServer({}, async (ws) => {
+    await echo(ws);
+    ended.resolve(await ws.closed);
+  });
+  await using gateway = await startGateway(server.url);
+  using client = await dial(gateway);
+  await client.write(upgrade());
+  const { status, headers } = await client.readHead();
+  assertEquals(status, 101);
+  const accepted = acceptKey("dGhlIHNhbXBsZSBub25jZQ==");
+  assertEquals(headers.get("sec-websocket-accept"), accepted);
+  await client.write(masked({ opcode: Opcode.Text, payload: utf8("here") }));
+  const expected = encodeFrame({ opcode: Opcode.Text, payload: utf8("here") });
+  assertEquals(await client.read(expected.length), expected);
+  client.conn.close(); // with no Close frame
+  const { code, wasClean } = await within(ended.promise, PATIENCE);
+  assertEquals([code, wasClean], [1006, false]);
+});
+
+edgeTest(
+  "an answer does not wait for a server that does not close",
+  async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    let isEnded = false;
+    const serving = (async () => {
+      using client = new Client(await listener.accept());
+      let bytes = new Uint8Array(0);
+      let head;
+      while ((head = parseRequestHead(bytes)) === undefined) {
+        bytes = concat(bytes, await client.read(1));
+      }
+      await client.write(acceptUpgrade(readUpgrade(head)));
+      const payload = utf8("an answer");
+      await client.write(encodeFrame({ opcode: Opcode.Text, payload }));
+      await client.readToEnd(); // its Close frame is not answered
+      isEnded = true;
+    })();
+    await using gateway = await startGateway(
+      `ws://127.0.0.1:${listener.addr.port}/`,
+    );
+    const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
+    assertEquals([response.status, await response.text()], [200, "an answer"]);
+    assertEquals(isEnded, false);
+    await within(serving, PATIENCE); // cut off in the end
+  },
+);
+
+Deno.test({
+  name: "a worker dials wss:, and trusts whom it is told to" +
+    (why || (hasOpenssl ? "" : " (needs OpenSSL)")),
+  ignore: workerd.missing !== undefined || !hasOpenssl,
+  fn: async () => {
+    await bundleByTask();
+    await using certificate = await makeCertificate();
+    const listener = Deno.listenTls({
+      hostname: "127.0.0.1",
+      port: 0,
+      cert: certificate.pem,
+      key: await Deno.readTextFile(certificate.key),
+    });
+    await using server = new TestServer({}, listener);
+    const url = `wss://localhost:${server.port}/`;
+    const configuration = await Deno.readTextFile(CONFIGURATION);
+    const options = `allow = ["public", "private", "local"]`;
+    assertStringIncludes(configuration, options);
+    for (const isTrusted of [true, false]) {
+      await using folder = await TemporaryFolder.create({
+        "worker.js": await Deno.readTextFile(
+          new URL("worker.js", CONFIGURATION),
+        ),
+        "cert.pem": certificate.pem,
+        "config.capnp": configuration.replace(
+          options,
+          options +
+            (isTrusted
+              ? `, tlsOptions = (trustedCertificates = [embed "cert.pem"])`
+              : ""),
+        ),
+      });
+      await using gateway = await Workerd.start(
+        workerd.path!,
+        `${folder.path}/config.capnp`,
+        { SERVER: url, TOKEN: "" },
+      );
+      const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
+      const text = await response.text();
+      if (isTrusted) assertEquals([response.status, text], [200, "hello"]);
+      else assertEquals(response.status, 502, text);
+    }
+  },
+});
+
+Deno.test({
+  name: `SHA-1 is there in a worker that has @std/crypto bundled in${why}`,
+  ignore: workerd.missing !== undefined,
+  fn: async () => {
+    await using server = new TestServer();
+    const stub = new URL("_compiling_crypto.ts", import.meta.url);
+    await using folder = await TemporaryFolder.create({
+      "worker.js": await bundle("examples/edge/worker.ts", {
+        external: ["cloudflare:sockets"],
+        instead: { "@std/crypto": stub.href },
+      }),
+      "config.capnp": await Deno.readTextFile(CONFIGURATION),
+    });
+    const code = await Deno.readTextFile(`${folder.path}/worker.js`);
+    assertStringIncludes(code, "This is not the real one");
+    await using gateway = await Workerd.start(
+      workerd.path!,
+      `${folder.path}/config.capnp`,
+      { SERVER: server.url, TOKEN: "" },
+    );
+    const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
+    assertEquals([response.status, await response.text()], [200, "hello"]);
+  },
+});
 
 Deno.test({
   name: `in a worker, no timer goes with another's request${why}`,

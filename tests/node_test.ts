@@ -1,17 +1,46 @@
 /** examples/node in Node and in Bun, with clients and servers of ours in Deno. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { connect } from "../connect.ts";
 import { permessageDeflate } from "../deflate.ts";
 import type { HandshakeError } from "../handshake.ts";
+import { hasOpenssl, makeCertificate } from "./_certificate.ts";
 import { bytesOf, CLOSES, textOf } from "./_interop.ts";
 import { Program } from "./_program.ts";
-import { bundle, findBun, findNode, TemporaryFolder } from "./_runtimes.ts";
+import { findBun, findNode, TemporaryFolder } from "./_runtimes.ts";
 import { TestServer, within } from "./_server.ts";
 
 const PATIENCE = 30_000;
 const MESSAGES = ["", "hello", "你好", textOf(200_000), bytesOf(1_000_000)];
 
-let code: Promise<string> | undefined;
+const ROOT = new URL("../", import.meta.url);
+const CONFIG = Deno.env.get("DENO_TASK_CONFIG") || "deno.json";
+
+/** Bundles the example as its documentation says, once. */
+let bundled: Promise<string> | undefined;
+
+async function bundleAsDocumented(): Promise<string> {
+  const source = new URL("examples/node/echo.ts", ROOT);
+  const [, line = ""] = /^ \* deno (bundle .*)$/m
+    .exec(await Deno.readTextFile(source)) ?? [];
+  await using folder = await TemporaryFolder.create({});
+  const output = `${folder.path}/echo.mjs`;
+  assertStringIncludes(line, " --output=echo.mjs ");
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: line.replace("echo.mjs", output).split(" ")
+      .toSpliced(1, 0, `--config=${CONFIG}`, "--quiet"),
+    cwd: ROOT,
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  return await Deno.readTextFile(output);
+}
 
 for (
   const [name, runtime] of [
@@ -22,17 +51,23 @@ for (
   const why = runtime.missing === undefined ? "" : ` (${runtime.missing})`;
   const nodeTest = (
     what: string,
-    fn: (run: (...args: string[]) => Program) => Promise<void>,
+    fn: (
+      run: (...args: string[]) => Program,
+      file: string,
+    ) => Promise<void>,
+    needs = why,
   ): void => {
     Deno.test({
-      name: `${name}: ${what}${why}`,
-      ignore: runtime.missing !== undefined,
+      name: `${name}: ${what}${needs}`,
+      ignore: needs !== "",
       fn: async () => {
         await using folder = await TemporaryFolder.create({
-          "echo.mjs": await (code ??= bundle("examples/node/echo.ts")),
+          "echo.mjs": await (bundled ??= bundleAsDocumented()),
         });
-        await fn((...args) =>
-          new Program(runtime.path!, [`${folder.path}/echo.mjs`, ...args])
+        const file = `${folder.path}/echo.mjs`;
+        await fn(
+          (...args) => new Program(runtime.path!, [file, ...args]),
+          file,
         );
       },
     });
@@ -86,6 +121,44 @@ for (
     });
     assertEquals(server.errors, []);
   });
+
+  nodeTest(
+    "a client of wss:, by name and by address",
+    async (_, file) => {
+      await using certificate = await makeCertificate();
+      const listener = Deno.listenTls({
+        hostname: "127.0.0.1",
+        port: 0,
+        cert: certificate.pem,
+        key: await Deno.readTextFile(certificate.key),
+      });
+      await using server = new TestServer({}, listener);
+      const say = async (url: string, env: Record<string, string>) => {
+        const { code, stdout, stderr } = await new Deno.Command(runtime.path!, {
+          args: [file, url, "hello"],
+          env: { NODE_NO_WARNINGS: "1", ...env },
+          signal: AbortSignal.timeout(PATIENCE),
+        }).output();
+        const decoder = new TextDecoder();
+        const said = decoder.decode(stdout);
+        const complaints = decoder.decode(stderr);
+        return { code, said, complaints };
+      };
+      const trusting = { NODE_EXTRA_CA_CERTS: certificate.cert };
+      for (const host of ["localhost", "127.0.0.1"]) {
+        assertEquals(
+          await say(`wss://${host}:${server.port}/`, trusting),
+          { code: 0, said: "hello\n", complaints: "" },
+          host,
+        );
+      }
+      assertEquals(server.errors, []);
+      const refused = await say(`wss://localhost:${server.port}/`, {});
+      assertEquals([refused.code, refused.said], [1, ""]);
+      assertMatch(refused.complaints, /certificate|SELF_SIGNED/);
+    },
+    why || (hasOpenssl ? "" : " (needs OpenSSL)"),
+  );
 
   nodeTest("a client, and nobody there", async (run) => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -3,166 +3,43 @@
  * Cloudflare's workerd. `docs/runtimes.md` has them as a table.
  */
 import { assert, assertEquals } from "@std/assert";
-import type { Report } from "./_deno_shim.ts";
-import { chromiumPath, TestBrowser } from "./_browser.ts";
+import { chromiumPath } from "./_browser.ts";
+import type { TestResult } from "./_deno_shim.ts";
+import type { Told } from "./_everywhere.ts";
 import {
-  bundle,
+  ask,
+  browserHost,
+  type Host,
+  type StartHost,
+  startProcess,
+  workerHost,
+} from "./_hosts.ts";
+import { isLocal, type ModuleText, parseModule } from "./_imports.ts";
+import {
   findBun,
   findNode,
   findWorkerd,
   type MissingRuntime,
   type Runtime,
-  TemporaryFolder,
-  Workerd,
 } from "./_runtimes.ts";
-import { TestServer } from "./_server.ts";
+import { SUITES } from "./_suites.ts";
+import { SUITES_OF_NODE } from "./_suites_of_node.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
-const MODULES = [
-  "frame",
-  "handshake",
-  "utf8",
-  "protocol",
-  "deflate",
-  "connection",
-  "hub",
-];
+const ROWS = { ...SUITES, ...SUITES_OF_NODE };
 
-// How long all tests may take in one runtime, in milliseconds.
-const PATIENCE = 400_000;
+// How long the tests of one file may take, in milliseconds.
+const PATIENCE = 120_000;
 
-/** Runs the tests of the modules, and hands out a report of each. */
-type Run = (
-  what: { runtime: Runtime; modules: string[]; code: string },
-  onReport: (module: string, report: Report) => void,
-) => Promise<void>;
-
-// All are bundled once.
-let code: Promise<string> | undefined;
-
-/** Runs them in a process that prints a report a line. */
-const inProcess: Run = async ({ runtime, modules, code }, onReport) => {
-  await using folder = await TemporaryFolder.create({
-    "tests.mjs": code,
-    "main.mjs": `
-      import { runSuite } from "./tests.mjs";
-      for (const module of ${JSON.stringify(modules)}) {
-        const report = await runSuite(module);
-        console.log(JSON.stringify({ module, report }));
-      }
-      process.exit();
-    `,
-  });
-  const process = new Deno.Command(runtime.path, {
-    args: [`${folder.path}/main.mjs`],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const timer = setTimeout(() => process.kill("SIGKILL"), PATIENCE);
-  const errors = new Response(process.stderr).text();
-  let text = "";
-  for await (
-    const part of process.stdout.pipeThrough(new TextDecoderStream())
-  ) {
-    const lines = (text + part).split("\n");
-    text = lines.pop()!;
-    for (const line of lines) {
-      const { module, report } = JSON.parse(line);
-      onReport(module, report);
-    }
-  }
-  const { success } = await process.status;
-  clearTimeout(timer);
-  if (!success) throw new Error(await errors);
-};
-
-/** Runs them in a page. */
-const inPage: Run = async ({ runtime, modules, code }, onReport) => {
-  // What the stand-ins for @std want of Node.
-  const node = await bundle("tests/_node_in_browser.ts");
-  const html = `<!doctype html><script type="importmap">${
-    JSON.stringify({
-      imports: {
-        "node:util": "/node.js",
-        "node:crypto": "/node.js",
-      },
-    })
-  }</script><script type="module">
-    import { runSuite } from "/tests.js";
-    globalThis.runSuite = runSuite;
-  </script>`;
-  const files: Record<string, [string, string]> = {
-    "/": ["text/html", html],
-    "/node.js": ["text/javascript", node],
-    "/tests.js": ["text/javascript", code],
-  };
-  await using server = new TestServer({
-    handler: ({ url }) => {
-      const [type, text] = files[new URL(url).pathname] ?? [];
-      return text === undefined
-        ? new Response(null, { status: 204 })
-        : new Response(text, { headers: { "content-type": type! } });
-    },
-  });
-  await using browser = await TestBrowser.launch(runtime.path);
-  const page = await browser.open(`http://127.0.0.1:${server.port}/`);
-  await page.page.waitForFunction("globalThis.runSuite !== undefined");
-  for (const module of modules) {
-    const report = await page.run(
-      (name) =>
-        (globalThis as unknown as {
-          runSuite(name: string): Promise<Report>;
-        }).runSuite(name),
-      module,
-      PATIENCE,
-    );
-    onReport(module, report);
-  }
-};
-
-/** Runs them in a worker. */
-const inWorker: Run = async ({ runtime, modules, code }, onReport) => {
-  await using folder = await TemporaryFolder.create({
-    "tests.js": code,
-    "worker.js": `
-      import { runSuite } from "tests.js";
-      export default {
-        async fetch(request) {
-          const module = new URL(request.url).pathname.slice(1);
-          return Response.json(await runSuite(module));
-        },
-      };
-    `,
-    "config.capnp": `
-      using Workerd = import "/workerd/workerd.capnp";
-      const config :Workerd.Config = (
-        services = [(name = "worker", worker = .worker)],
-        sockets = [
-          (name = "http", address = "127.0.0.1:0", http = (), service = "worker"),
-        ],
-      );
-      const worker :Workerd.Worker = (
-        modules = [
-          (name = "worker.js", esModule = embed "worker.js"),
-          (name = "tests.js", esModule = embed "tests.js"),
-        ],
-        compatibilityDate = "2025-10-01",
-        compatibilityFlags = ["nodejs_compat"],
-      );
-    `,
-  });
-  await using workerd = await Workerd.start(
-    runtime.path,
-    `${folder.path}/config.capnp`,
-  );
-  for (const module of modules) {
-    const response = await fetch(`http://${workerd.host}/${module}`);
-    assertEquals(response.status, 200, await response.clone().text());
-    onReport(module, await response.json());
-  }
-};
+/** A column of the table. */
+interface Column {
+  name: string;
+  runtime: Runtime | MissingRuntime;
+  start: StartHost;
+  /** Files whose tests cannot be had there, and why. */
+  without: Record<string, string>;
+}
 
 function findChromium(): Runtime | MissingRuntime {
   return chromiumPath === undefined
@@ -170,84 +47,382 @@ function findChromium(): Runtime | MissingRuntime {
     : { path: chromiumPath };
 }
 
+/** What runs on Node alone, and why. */
+function ofNode(why: string): Record<string, string> {
+  const files = Object.values(SUITES_OF_NODE).flatMap((it) => Object.keys(it));
+  return Object.fromEntries(files.map((file) => [file, why]));
+}
+
 // One after the other would take twice as long, all at once more than there are
 // processors: two at a time.
-const RUNTIMES: {
-  name: string;
-  runtime: Runtime | MissingRuntime;
-  run: Run;
-  modules: string[];
-}[] = [
-  { name: "Node", runtime: await findNode(), run: inProcess, modules: MODULES },
-  { name: "Bun", runtime: await findBun(), run: inProcess, modules: MODULES },
+const COLUMNS: Column[] = [
+  {
+    name: "Node 20",
+    runtime: await findNode(),
+    start: startProcess,
+    without: {},
+  },
+  { name: "Bun", runtime: await findBun(), start: startProcess, without: {} },
   {
     name: "Chromium",
     runtime: findChromium(),
-    run: inPage,
-    modules: MODULES,
+    start: browserHost(),
+    without: ofNode("it has no node:zlib"),
   },
   {
     name: "workerd",
     runtime: await findWorkerd(),
-    run: inWorker,
-    // The others are at work there in edge_test.ts: their own tests would take
-    // minutes in workerd.
-    modules: ["frame", "handshake", "utf8", "hub"],
+    start: workerHost("nodejs_compat"),
+    without: {
+      "utf8_simd_test.ts": "it compiles no WebAssembly",
+      ...ofNode("ws needs more of Node"),
+    },
   },
 ];
 
-type Cells = Record<string, PromiseWithResolvers<Report>>;
+// What the first test starts goes on during the others, and is ended after them.
+const UNSANITIZED = { sanitizeOps: false, sanitizeResources: false };
 
-const started: (Cells | undefined)[] = [];
+const stop = new AbortController();
+const ends: Promise<unknown>[] = [];
 
-/** Runs the tests of all modules in a runtime, if they do not run yet. */
-function start(index: number): Cells | undefined {
-  const { runtime, run, modules } = RUNTIMES[index]!;
-  if (runtime.missing !== undefined) return undefined;
-  if (started[index] !== undefined) return started[index];
-  const cells: Cells = Object.fromEntries(
-    modules.map((module) => [module, Promise.withResolvers<Report>()]),
-  );
-  const end = (error: unknown) => {
-    for (const { promise, reject } of Object.values(cells)) {
-      promise.catch(() => {});
-      reject(error);
-    }
-  };
-  code ??= bundle("tests/_everywhere.ts");
-  code.then((code) =>
-    run(
-      { runtime, modules, code },
-      (module, report) => cells[module]!.resolve(report),
-    )
-  ).then(() => end(new Error("It ended early")), end);
-  return started[index] = cells;
+/** What the host tells, asked for something; not for ever. */
+async function told(
+  host: Host,
+  what: string,
+  take: (told: Told) => void,
+): Promise<void> {
+  const limit = AbortSignal.timeout(PATIENCE);
+  let last: string | undefined;
+  let failure: string | undefined;
+  try {
+    await ask(
+      host,
+      what,
+      (it) => {
+        last = it.test?.name ?? last;
+        failure = it.error ?? failure;
+        take(it);
+      },
+      AbortSignal.any([limit, stop.signal]),
+    );
+  } catch (error) {
+    failure = limit.aborted
+      ? `It took more than ${PATIENCE} ms`
+      : `${(error as Error).message || error}`;
+  }
+  if (failure === undefined) return;
+  const where = last === undefined ? "no test" : `"${last}"`;
+  throw new Error(`${what}, after ${where}: ${failure}`);
 }
 
-for (const [index, { name, runtime, modules }] of RUNTIMES.entries()) {
+/** The tests of a runtime, file by file; what fails hard does so for its file. */
+class Run {
+  readonly #files = new Map<string, PromiseWithResolvers<TestResult[]>>();
+
+  constructor(column: Column) {
+    for (const suite of Object.values(ROWS)) {
+      for (const file of Object.keys(suite)) {
+        if (file in column.without) continue;
+        const cell = Promise.withResolvers<TestResult[]>();
+        cell.promise.catch(() => {}); // its test is told
+        this.#files.set(file, cell);
+      }
+    }
+    ends.push(this.#run(column));
+  }
+
+  async #run({ runtime, start }: Column): Promise<void> {
+    let host: Host | undefined;
+    for (const [file, { resolve, reject }] of this.#files) {
+      const results: TestResult[] = [];
+      try {
+        host ??= await start(runtime.path!);
+        await told(host, file, ({ test }) => test && results.push(test));
+        resolve(results);
+      } catch (error) {
+        reject(error);
+        // Who knows in what state it is.
+        await Promise.allSettled([host?.[Symbol.asyncDispose]()]);
+        host = undefined;
+      }
+    }
+    await host?.[Symbol.asyncDispose]();
+  }
+
+  results(file: string): Promise<TestResult[]> | undefined {
+    return this.#files.get(file)?.promise;
+  }
+}
+
+const runs: (Run | undefined)[] = [];
+
+function startRun(index: number): Run | undefined {
+  const column = COLUMNS[index]!;
+  if (column.runtime.missing !== undefined) return undefined;
+  return runs[index] ??= new Run(column);
+}
+
+/** The names that the tests of each file have under Deno. */
+let names: Promise<Record<string, string[]>> | undefined;
+
+async function listNames(): Promise<Record<string, string[]>> {
+  await using host = await startProcess(Deno.execPath());
+  let names: Record<string, string[]> | undefined;
+  await told(host, "names", (it) => names = it.names);
+  assert(names !== undefined, "Deno tells no names");
+  return names;
+}
+
+Deno.test.afterAll(async () => {
+  stop.abort(); // what nobody has asked for
+  for (const end of await Promise.allSettled(ends)) {
+    if (end.status === "rejected") throw end.reason;
+  }
+});
+
+for (const [index, { name, runtime, without }] of COLUMNS.entries()) {
   const why = runtime.missing === undefined ? "" : ` (${runtime.missing})`;
-  for (const module of modules) {
+  for (const [row, suite] of Object.entries(ROWS)) {
+    if (Object.keys(suite).every((file) => file in without)) continue;
     Deno.test({
-      name: `${name}: ${module} passes its tests${why}`,
+      name: `${name}: ${row.replaceAll("`", "")} passes its tests${why}`,
       ignore: runtime.missing !== undefined,
-      // What the first of these tests starts ends with the last.
-      sanitizeOps: false,
-      sanitizeResources: false,
+      ...UNSANITIZED,
       fn: async () => {
-        const cells = start(index)!;
-        if (index % 2 === 0) start(index + 1);
-        const { passed, failures } = await cells[module]!.promise;
-        assertEquals(failures, []);
+        const run = startRun(index)!;
+        if (index % 2 === 0) startRun(index + 1);
+        const expected = await (names ??= listNames());
+        let passed = 0;
+        let time = 0;
+        for (const file of Object.keys(suite)) {
+          const results = await run.results(file);
+          if (results === undefined) {
+            console.log(`without ${file}: ${without[file]}`);
+            continue;
+          }
+          const failed = results.filter(({ error }) => error !== undefined);
+          assertEquals(
+            failed.map(({ name, error }) => `${name}: ${error}`),
+            [],
+            file,
+          );
+          const ignored = results.filter(({ ignored }) => ignored);
+          assertEquals(ignored.map(({ name }) => name), [], file);
+          assertEquals(
+            results.map(({ name }) => name).sort(),
+            expected[file]!.toSorted(),
+            `${file}: not the tests that Deno has`,
+          );
+          passed += results.length;
+          for (const { milliseconds } of results) time += milliseconds;
+        }
         assert(passed > 0, "no tests");
-        console.log(`${passed} passed`);
+        console.log(`${passed} passed in ${time} ms`);
       },
     });
   }
 }
 
+// The documentation
+
+/** The tables of a page: rows of cells, without those of dashes. */
+function tablesOf(markdown: string): string[][][] {
+  const tables = markdown.match(/(^\|.*\|\n)+/gm) ?? [];
+  return tables.map((table) =>
+    table.trim().split("\n")
+      .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()))
+      .filter(([first]) => !/^-+$/.test(first!))
+  );
+}
+
+const page = await Deno.readTextFile(new URL("docs/runtimes.md", ROOT));
+const [modulesTable = [], choicesTable = []] = tablesOf(page);
+
+Deno.test("docs/runtimes.md tells which tests run where", () => {
+  const [head = [], ...lines] = modulesTable;
+  assertEquals(head.slice(1), ["Deno 2", ...COLUMNS.map(({ name }) => name)]);
+  const rows = lines.slice(0, Object.keys(ROWS).length);
+  assertEquals(rows.map(([row]) => row), Object.keys(ROWS));
+  for (const [row = "", ...cells] of rows) {
+    const files = Object.keys(ROWS[row]!);
+    assertEquals(
+      cells.map((cell) => cell.replace(/;.*$/, "")),
+      ["its tests"].concat(COLUMNS.map(({ without }) => {
+        const missing = files.filter((file) => file in without);
+        if (missing.length === files.length) return "none";
+        return missing.length === 0
+          ? "its tests"
+          : `its tests, without ${missing.map((file) => `\`${file}\``)}`;
+      })),
+      row,
+    );
+  }
+});
+
+Deno.test("docs/runtimes.md has a row for each module that is exported", async () => {
+  const { exports } = JSON.parse(
+    await Deno.readTextFile(new URL("deno.json", ROOT)),
+  );
+  const rows = modulesTable.map(([row]) => row).join();
+  for (const name of Object.keys(exports)) {
+    if (name === ".") continue;
+    assert(rows.includes(`\`${name.slice(2)}\``), `no row for ${name}`);
+  }
+});
+
+/** Asks what the modules choose in a runtime. */
+async function choicesOf(
+  start: StartHost,
+  path: string,
+): Promise<Record<string, string>> {
+  await using host = await start(path);
+  let choices: Record<string, string> | undefined;
+  await told(host, "choices", (it) => choices = it.choices);
+  assert(choices !== undefined, "It tells no choices");
+  return choices;
+}
+
+for (const { name, runtime, start } of [...COLUMNS, deno()]) {
+  const why = runtime.missing === undefined ? "" : ` (${runtime.missing})`;
+  Deno.test({
+    name: `${name}: the modules choose what docs/runtimes.md says${why}`,
+    ignore: runtime.missing !== undefined,
+    ...UNSANITIZED,
+    fn: async () => {
+      const choices = await choicesOf(start, runtime.path!);
+      const [head = [], ...rows] = choicesTable;
+      const at = head.findIndex((cell) =>
+        cell.split(", ").includes(name.split(" ")[0]!)
+      );
+      assert(at > 0, `no column for ${name}`);
+      for (const [what, choice] of Object.entries(choices)) {
+        const cell = rows.find(([row]) => row === what)?.[at] ?? "";
+        const [first = ""] = cell.replaceAll("`", "").split(/[,;] /);
+        assertEquals(first, choice, `${what} in ${name}`);
+      }
+    },
+  });
+}
+
+function deno(): Column {
+  return {
+    name: "Deno 2",
+    runtime: { path: Deno.execPath() },
+    start: startProcess,
+    without: {},
+  };
+}
+
+// Where something is forbidden
+
+{
+  const { runtime } = COLUMNS.find(({ name }) => name === "Chromium")!;
+  const why = runtime.missing === undefined ? "" : ` (${runtime.missing})`;
+  Deno.test({
+    name: `Chromium: a policy that forbids WebAssembly is no obstacle${why}`,
+    ignore: runtime.missing !== undefined,
+    ...UNSANITIZED,
+    fn: async () => {
+      await using host = await browserHost("script-src 'self'")(runtime.path!);
+      let choice: string | undefined;
+      await told(host, "choices", (it) => choice = it.choices?.["UTF-8"]);
+      assertEquals(choice, "a loop");
+      let passed = 0;
+      for (const file of ["utf8_test.ts", "protocol_utf8_test.ts"]) {
+        await told(host, file, ({ test }) => {
+          assertEquals(test?.error, undefined, test?.name);
+          passed++;
+        });
+      }
+      assert(passed > 10, `${passed} passed`);
+    },
+  });
+}
+
+{
+  const { runtime } = COLUMNS.find(({ name }) => name === "workerd")!;
+  const why = runtime.missing === undefined ? "" : ` (${runtime.missing})`;
+  Deno.test({
+    name: `workerd: without nodejs_compat, only SHA-1 is missing${why}`,
+    ignore: runtime.missing !== undefined,
+    ...UNSANITIZED,
+    fn: async () => {
+      await using host = await workerHost()(runtime.path!);
+      let choices: Record<string, string> | undefined;
+      await told(host, "choices", (it) => choices = it.choices);
+      assertEquals(choices, {
+        "SHA-1": "none",
+        "compression": "pako",
+        "UTF-8": "a loop",
+        "timers": "one for each wait",
+      });
+      let passed = 0;
+      for (
+        const file of ["frame_test.ts", "utf8_test.ts", "protocol_test.ts"]
+      ) {
+        await told(host, file, ({ test }) => {
+          assertEquals(test?.error, undefined, test?.name);
+          passed++;
+        });
+      }
+      assert(passed > 100, `${passed} passed`);
+    },
+  });
+}
+
+// The lists are whole
+
+Deno.test("whatever test needs nothing of Deno runs elsewhere", async () => {
+  const texts = new Map<string, ModuleText>();
+  const read = async (url: URL): Promise<ModuleText> => {
+    let text = texts.get(url.href);
+    if (text === undefined) {
+      text = parseModule(await Deno.readTextFile(url));
+      texts.set(url.href, text);
+    }
+    return text;
+  };
+  /** Whether a file, or one of tests/ and examples/ that it imports, needs Deno. */
+  const needsDeno = async (start: URL): Promise<boolean> => {
+    const found = new Map([[start.href, start]]);
+    for (const url of found.values()) {
+      const { code, values } = await read(url);
+      if (/\bDeno\.(?!test\()/.test(code)) return true;
+      for (const specifier of values.filter(isLocal)) {
+        const next = new URL(specifier, url);
+        const path = next.href.slice(ROOT.href.length);
+        if (/^(tests|examples)\/.*\.ts$/.test(path)) found.set(next.href, next);
+      }
+    }
+    return false;
+  };
+  const listed = Object.values(ROWS).flatMap((suite) => Object.keys(suite));
+  const free: string[] = [];
+  const folder = new URL("tests/", ROOT);
+  for await (const { name } of Deno.readDir(folder)) {
+    if (!name.endsWith("_test.ts")) continue;
+    if (!await needsDeno(new URL(name, folder))) free.push(name);
+  }
+  assertEquals(listed.toSorted(), free.sort());
+});
+
 Deno.test("the modules use nothing that Node 20 lacks", async () => {
-  const lacking =
-    /\bPromise\.(withResolvers|try)\b|\bArray\.fromAsync\b|\.(to|from)(Base64|Hex)\(|^\s*(await )?using /;
+  const lacking = new RegExp(
+    [
+      /\bPromise\.(withResolvers|try)\b/,
+      /\b(Object|Map)\.groupBy\b/,
+      /\bArray\.fromAsync\b/,
+      /\bIterator\.(from|prototype|concat)\b/,
+      /\.(transfer|transferToFixedLength)\(/,
+      /\.(union|intersection|difference|symmetricDifference)\(/,
+      /\.(isSubsetOf|isSupersetOf|isDisjointFrom)\(/,
+      /\.(to|from)(Base64|Hex)\(/,
+      /\b(Math\.f16round|Float16Array|RegExp\.escape|Error\.isError)\b/,
+      /^\s*(await )?using /,
+      /\bAsync(Disposable)?Stack\b|\bDisposableStack\b/,
+    ].map(({ source }) => source).join("|"),
+  );
   for await (const { name } of Deno.readDir(ROOT)) {
     if (!name.endsWith(".ts")) continue;
     const lines = (await Deno.readTextFile(new URL(name, ROOT))).split("\n");

@@ -40,6 +40,11 @@ interface Environment {
   readonly TOKEN: string;
 }
 
+/** What a worker may go on with once it has answered. */
+interface Context {
+  waitUntil(promise: Promise<unknown>): void;
+}
+
 /** The end of a `WebSocketPair` that the worker keeps. */
 interface PageSocket extends WebSocket {
   accept(): void;
@@ -75,13 +80,22 @@ function dial(
 }
 
 /** One message there, and one back. */
-async function ask(request: Request, env: Environment): Promise<Response> {
-  await using ws = await dial(request, env);
-  await ws.send(new URL(request.url).searchParams.get("say") ?? "hello");
-  const answer = await ws.receive();
-  return new Response(answer, {
-    headers: { "X-Compressed": String(ws.extension !== undefined) },
-  });
+async function ask(
+  request: Request,
+  env: Environment,
+  context: Context,
+): Promise<Response> {
+  const ws = await dial(request, env);
+  try {
+    await ws.send(new URL(request.url).searchParams.get("say") ?? "hello");
+    const answer = await ws.receive();
+    return new Response(answer, {
+      headers: { "X-Compressed": String(ws.extension !== undefined) },
+    });
+  } finally {
+    // The answer need not wait for the server's part of the closing handshake.
+    context.waitUntil(ws.close());
+  }
 }
 
 /** Refuses whoever may have no WebSocket, as the library's own server does. */
@@ -110,9 +124,12 @@ async function relay(
     ws.send(typeof data === "string" ? data : new Uint8Array(data))
       .catch(() => ours.close(1011));
   });
-  ours.addEventListener("close", ({ code }) => {
-    ws.close(code >= 3000 ? code : 1000);
+  ours.addEventListener("close", ({ code, wasClean }) => {
+    // A page that is gone, and has not closed, is nobody to be polite for.
+    if (!wasClean) ws.terminate();
+    else ws.close(code >= 3000 ? code : 1000);
   });
+  ours.addEventListener("error", () => ws.terminate());
   ws.forEach((message) => ours.send(message)).catch(() => {}).then(async () => {
     const { code, reason } = await ws.closed;
     ours.close(code === 1005 || code === 1006 ? 1011 : code, reason);
@@ -127,7 +144,11 @@ async function relay(
 }
 
 export default {
-  async fetch(request: Request, env: Environment): Promise<Response> {
+  async fetch(
+    request: Request,
+    env: Environment,
+    context: Context,
+  ): Promise<Response> {
     let upgrade: UpgradeRequest | undefined;
     try {
       if (isUpgrade(request)) upgrade = judge(request);
@@ -137,7 +158,7 @@ export default {
     }
     try {
       return upgrade === undefined
-        ? await ask(request, env)
+        ? await ask(request, env, context)
         : await relay(upgrade, request, env);
     } catch (error) {
       return new Response(`The server: ${error}\n`, { status: 502 });

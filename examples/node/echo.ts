@@ -2,9 +2,9 @@
  * An echo on Node's own HTTP server, beside its pages, and a client of one:
  *
  * ```sh
- * deno bundle --platform=browser --output=echo.js examples/node/echo.ts
- * node echo.js
- * node echo.js ws://127.0.0.1:9001/ hello
+ * deno bundle --platform=browser --output=echo.mjs examples/node/echo.ts
+ * node echo.mjs
+ * node echo.mjs ws://127.0.0.1:9001/ hello
  * ```
  *
  * @module

@@ -6,7 +6,7 @@
  */
 
 import type { IncomingMessage } from "node:http";
-import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import type { DialTarget, ReceivedUpgrade, StreamDuplex } from "../../mod.ts";
@@ -50,9 +50,8 @@ export function toUpgrade(
 
 /** Opens a socket, for the option `dial` of `connect()`. */
 export function dial({ hostname, port, secure }: DialTarget): StreamDuplex {
-  return toStreams(
-    secure
-      ? connectTls({ host: hostname, port, servername: hostname })
-      : connectTcp({ host: hostname, port }),
-  );
+  if (!secure) return toStreams(connectTcp({ host: hostname, port }));
+  // A server's name is told to it, but an address is none (RFC 6066 §3).
+  const servername = isIP(hostname) ? "" : hostname;
+  return toStreams(connectTls({ host: hostname, port, servername }));
 }
