@@ -1,5 +1,6 @@
 /** What is made of results: tables for the terminal and for docs/. */
 
+import { fileURLToPath } from "node:url";
 import type { Figures } from "./_measure.ts";
 import { geometricMean, median } from "./_statistics.ts";
 import type { Results } from "./_study.ts";
@@ -237,6 +238,6 @@ export async function writeSection(
     text.slice(0, from) + section + text.slice(to + end.length),
   );
   await new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--quiet", decodeURIComponent(page.pathname)],
+    args: ["fmt", "--quiet", fileURLToPath(page)],
   }).output();
 }

@@ -1,5 +1,6 @@
 /** What is measured: our own server and its peers, as far as they are there. */
 
+import { fileURLToPath } from "node:url";
 import denoConfig from "../deno.json" with { type: "json" };
 import type { Target } from "./_measure.ts";
 import { Child, output, type Usage } from "./_process.ts";
@@ -35,8 +36,7 @@ export interface ServerKind {
 }
 
 const root = new URL("../", import.meta.url);
-const pathOf = (name: string): string =>
-  decodeURIComponent(new URL(name, root).pathname);
+const pathOf = (name: string): string => fileURLToPath(new URL(name, root));
 
 /** Runs a file of this repository. */
 export function deno(...args: string[]): Command {

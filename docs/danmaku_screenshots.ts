@@ -1,4 +1,5 @@
 /** Takes the pictures of danmaku in this folder: `deno task screenshots:danmaku`. */
+import { fileURLToPath } from "node:url";
 import { Danmaku } from "../examples/danmaku/danmaku.ts";
 import { chromiumPath, TestBrowser } from "../tests/_browser.ts";
 import { Viewer } from "../tests/_danmaku.ts";
@@ -67,7 +68,7 @@ for (const { name, ...options } of PICTURES) {
     await page.waitForTimeout(390);
   }
   await page.screenshot({
-    path: new URL(`${name}.png`, import.meta.url).pathname,
+    path: fileURLToPath(new URL(`${name}.png`, import.meta.url)),
   });
   await page.close();
   await crowd[Symbol.asyncDispose]();

@@ -2,6 +2,7 @@
  * Takes the pictures in this folder: `deno task screenshots`, or some of them
  * with `deno task screenshots tour upload`.
  */
+import { fileURLToPath } from "node:url";
 import type { Page } from "playwright-core";
 import { chromiumPath, PageServer, TestBrowser } from "../tests/_browser.ts";
 
@@ -85,7 +86,7 @@ for (const name of names) {
     });
     await prepare(page, isPhone);
     await page.screenshot({
-      path: new URL(`${name}${picture}.png`, import.meta.url).pathname,
+      path: fileURLToPath(new URL(`${name}${picture}.png`, import.meta.url)),
       fullPage: isPhone ? !isScreenOnly : height === undefined,
     });
   }

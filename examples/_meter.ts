@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { ByteDuplex, RemoteAddress } from "../mod.ts";
+import { Tap } from "./_tap.ts";
 
 /** What has gone over sockets on somebody's account. */
 export interface Tally {
@@ -27,9 +27,8 @@ const MAX_START_LENGTH = 8192;
 
 const SWITCHING = new TextEncoder().encode("HTTP/1.1 101 ");
 
-/** Stands between a connection and its transport, and counts. */
-export class Meter implements ByteDuplex {
-  readonly #conn: Deno.Conn;
+/** Counts what passes. */
+export class Meter extends Tap {
   readonly #find: (target: string) => Tally | undefined;
   #tally: Tally | undefined;
   // The beginning of a request whose target is not known yet.
@@ -41,41 +40,23 @@ export class Meter implements ByteDuplex {
    * @param find On whose account a request for this target is, if on any.
    */
   constructor(conn: Deno.Conn, find: (target: string) => Tally | undefined) {
-    this.#conn = conn;
+    super(conn);
     this.#find = find;
   }
 
-  get remoteAddr(): RemoteAddress {
-    return this.#conn.remoteAddr;
-  }
-
-  async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
-    const length = await this.#conn.read(into);
+  override async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    const length = await super.read(into);
     if (length !== null) this.#onRead(into.subarray(0, length));
     return length;
   }
 
-  async write(bytes: Uint8Array): Promise<number> {
-    const length = await this.#conn.write(bytes);
+  override async write(bytes: Uint8Array): Promise<number> {
+    const length = await super.write(bytes);
     if (this.#tally !== undefined) this.#tally.down += length;
     this.#isUpgraded ||= SWITCHING.every((byte, i) => bytes[i] === byte);
     // After an answer comes the next request; nobody sends it before.
     if (!this.#isUpgraded) this.#start ??= "";
     return length;
-  }
-
-  closeWrite(): Promise<void> {
-    return this.#conn.closeWrite();
-  }
-
-  close(): void {
-    this.#conn.close();
-  }
-
-  setNoDelay(noDelay?: boolean): void {
-    if ("setNoDelay" in this.#conn) {
-      (this.#conn as Deno.TcpConn).setNoDelay(noDelay);
-    }
   }
 
   #onRead(bytes: Uint8Array): void {

@@ -1,21 +1,31 @@
 /**
- * A page that is one file, served so that it can do nothing but what is in it.
+ * A page, served so that it can do nothing but what is in its file.
  *
  * @module
  */
 
 import { encodeBase64 } from "@std/encoding/base64";
 
-/** Reads a page once, and returns what answers requests for it, or others. */
+/**
+ * Reads a page once, and returns what answers requests for it, or others.
+ *
+ * @param modules What the page may import, by path.
+ */
 export async function readPage(
   file: URL,
+  modules: Readonly<Record<string, string>> = {},
 ): Promise<(request: Request) => Response> {
   const page = await Deno.readTextFile(file);
+  const files = new Map([["/", { type: "text/html", text: page }]]);
+  for (const [path, text] of Object.entries(modules)) {
+    files.set(path, { type: "text/javascript", text });
+  }
+  const own = files.size > 1 ? "'self' " : "";
   const headers = {
     "cache-control": "no-cache",
     "content-security-policy": [
       "default-src 'none'",
-      `script-src ${await hashOf(page, "script")}`,
+      `script-src ${own}${await hashOf(page, "script")}`,
       `style-src ${await hashOf(page, "style")}`,
       "connect-src 'self'",
       "img-src data:",
@@ -23,19 +33,22 @@ export async function readPage(
       "form-action 'none'",
       "frame-ancestors 'none'",
     ].join("; "),
-    "content-type": "text/html; charset=utf-8",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
   };
   return (request) => {
-    if (new URL(request.url).pathname !== "/") {
+    const found = files.get(new URL(request.url).pathname);
+    if (found === undefined) {
       return new Response("Not found\n", { status: 404 });
     }
     if (request.method !== "GET" && request.method !== "HEAD") {
       const allow = { allow: "GET, HEAD" };
       return new Response("Only GET\n", { status: 405, headers: allow });
     }
-    return new Response(page, { headers });
+    const type = `${found.type}; charset=utf-8`;
+    return new Response(found.text, {
+      headers: { ...headers, "content-type": type },
+    });
   };
 }
 

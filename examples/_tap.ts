@@ -8,10 +8,47 @@
 import {
   type ByteDuplex,
   type Listener,
+  type RemoteAddress,
   serve,
   type ServeOptions,
   type Server,
 } from "../mod.ts";
+
+/** Stands between a connection and its transport, and passes all on. */
+export class Tap implements ByteDuplex {
+  readonly #conn: Deno.Conn;
+
+  /** @param conn What is served. */
+  constructor(conn: Deno.Conn) {
+    this.#conn = conn;
+  }
+
+  get remoteAddr(): RemoteAddress {
+    return this.#conn.remoteAddr;
+  }
+
+  read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    return this.#conn.read(into);
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    return this.#conn.write(bytes);
+  }
+
+  closeWrite(): Promise<void> {
+    return this.#conn.closeWrite();
+  }
+
+  close(): void {
+    this.#conn.close();
+  }
+
+  setNoDelay(noDelay?: boolean): void {
+    if ("setNoDelay" in this.#conn) {
+      (this.#conn as Deno.TcpConn).setNoDelay(noDelay);
+    }
+  }
+}
 
 /** Options of {@linkcode serveTapped}. */
 export interface TappedOptions extends ServeOptions {

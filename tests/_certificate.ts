@@ -1,7 +1,8 @@
 /** A certificate for this machine, made by OpenSSL. */
+import { isInstalled } from "./_installed.ts";
 
 /** Whether there is an OpenSSL to make one. */
-export const hasOpenssl: boolean = await run(["version"]);
+export const hasOpenssl: boolean = await isInstalled("openssl", "version");
 
 /** The files of a certificate for `localhost` and 127.0.0.1, and its key. */
 export interface Certificate extends AsyncDisposable {
@@ -30,31 +31,21 @@ export async function makeCertificate(): Promise<Certificate> {
       "subjectAltName = DNS:localhost, IP:127.0.0.1",
     ].join("\n"),
   );
-  const isMade = await run([
-    ...["req", "-x509", "-config", config, "-days", "2", "-nodes"],
-    ...["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"],
-    ...["-out", cert, "-keyout", key],
-  ]);
-  if (!isMade) throw new Error("openssl req failed");
+  const { success, stderr } = await new Deno.Command("openssl", {
+    args: [
+      ...["req", "-x509", "-config", config, "-days", "2", "-nodes"],
+      ...["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"],
+      ...["-out", cert, "-keyout", key],
+    ],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  if (!success) throw new Error(new TextDecoder().decode(stderr));
   return {
     cert,
     key,
     pem: await Deno.readTextFile(cert),
     [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
   };
-}
-
-async function run(args: string[]): Promise<boolean> {
-  try {
-    const { success } = await new Deno.Command("openssl", {
-      args,
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).output();
-    return success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

@@ -18,7 +18,7 @@ import {
   type DeflaterMaker,
   PakoDeflater,
 } from "../_deflater.ts";
-import type { ExtensionParameters } from "../extension.ts";
+import type { ExtensionParameters, NegotiatedExtension } from "../extension.ts";
 import { Inflater } from "../_inflater.ts";
 import { Leases } from "../_leases.ts";
 import { concat, pattern, utf8 } from "./_bytes.ts";
@@ -107,7 +107,7 @@ export function session(
 
 /** A message as its receiver sees it, given in fragments. */
 export function decodeAll(
-  receiver: DeflateSession,
+  receiver: NegotiatedExtension,
   ...fragments: Uint8Array[]
 ): Uint8Array<ArrayBuffer> {
   const pieces: Uint8Array[] = [];

@@ -1,21 +1,8 @@
 /** nginx for tests: unprivileged, at a free port, with a folder of its own. */
+import { isInstalled } from "./_installed.ts";
 
 /** Whether there is an nginx. */
-export const hasNginx: boolean = await isThere();
-
-async function isThere(): Promise<boolean> {
-  try {
-    const { success } = await new Deno.Command("nginx", {
-      args: ["-v"],
-      stdout: "null",
-      stderr: "null",
-    }).output();
-    return success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
+export const hasNginx: boolean = await isInstalled("nginx", "-v");
 
 /** An nginx that runs. */
 export interface Nginx extends AsyncDisposable {

@@ -16,7 +16,7 @@ import type {
 } from "../extension.ts";
 import { loadNodeZlib } from "../_platform.ts";
 import { concat, hex } from "./_bytes.ts";
-import { noise, PAYLOADS } from "./_deflate.ts";
+import { decodeAll, noise, PAYLOADS } from "./_deflate.ts";
 
 /** What is not in the types of `ws`: its extension by itself. */
 interface OfWs {
@@ -69,21 +69,6 @@ function transform(
   });
 }
 
-function decode(
-  receiver: NegotiatedExtension,
-  ...fragments: Uint8Array[]
-): Uint8Array<ArrayBuffer> {
-  const pieces: Uint8Array[] = [];
-  fragments.forEach((fragment, i) => {
-    receiver.decode(
-      fragment,
-      i === fragments.length - 1,
-      (piece) => pieces.push(piece),
-    );
-  });
-  return concat(...pieces);
-}
-
 /** Messages of all kinds, both ways, some in fragments. */
 async function converse(ours: NegotiatedExtension, ws: OfWs): Promise<void> {
   for (const size of [1, 200, 3000, 20_000]) {
@@ -91,12 +76,12 @@ async function converse(ours: NegotiatedExtension, ws: OfWs): Promise<void> {
       if (kind.startsWith("repeated") && size < 20_000) continue;
       const data = make(size);
       const compressed = await transform(ws, "compress", data);
-      assertEquals(decode(ours, compressed), data, `from ws: ${kind}`);
+      assertEquals(decodeAll(ours, compressed), data, `from ws: ${kind}`);
       const middle = size >> 1;
       const parts = [data.subarray(0, middle), data.subarray(middle)];
       const first = await transform(ws, "compress", parts[0]!, false);
       const second = await transform(ws, "compress", parts[1]!);
-      assertEquals(decode(ours, first, second), data, `from ws: ${kind}`);
+      assertEquals(decodeAll(ours, first, second), data, `from ws: ${kind}`);
 
       const encoded = ours.encode(data, true, true);
       if (encoded !== undefined) {
@@ -186,11 +171,11 @@ Deno.test("what node:zlib compresses is read, at every level and strategy", () =
     ) {
       const options = { level, strategy, finishFlush: constants.Z_SYNC_FLUSH };
       const flushed = new Uint8Array(deflateRawSync(data, options));
-      assertEquals(decode(receiver, flushed.slice(0, -4)), data);
+      assertEquals(decodeAll(receiver, flushed.slice(0, -4)), data);
       const finished = new Uint8Array(
         deflateRawSync(data, { level, strategy }),
       );
-      assertEquals(decode(receiver, finished, hex`00`), data);
+      assertEquals(decodeAll(receiver, finished, hex`00`), data);
     }
   }
 });
@@ -266,7 +251,7 @@ Deno.test("5,000 connections that all have sent and received take little memory"
         ["client_max_window_bits", undefined],
       ])!;
       assert(negotiated.encode(data, true, true) !== undefined);
-      decode(negotiated, message);
+      decodeAll(negotiated, message);
       connections.push(negotiated);
     }
   });

@@ -1,27 +1,19 @@
 /** Our server against the WebSocket that is built into Node (undici's). */
 import { assertEquals } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { bounded } from "./_connection.ts";
+import { isInstalled } from "./_installed.ts";
 import { LENGTHS, OurServer } from "./_interop.ts";
 
 const SCRIPT = new URL("_undici_client.mjs", import.meta.url);
 
-/** Whether there is a Node with a WebSocket. */
-async function findNode(): Promise<boolean> {
-  try {
-    const { success } = await new Deno.Command("node", {
-      args: ["--experimental-websocket", "-e", "WebSocket"],
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).output();
-    return success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-const hasNode = await findNode();
+// `deno task` has a `node` of its own for those who have none: Deno itself.
+const hasNode = await isInstalled(
+  "node",
+  "--experimental-websocket",
+  "-e",
+  "WebSocket; process.exit(process.versions.deno ? 1 : 0)",
+);
 
 Deno.test({
   name: "Node as client: messages of every boundary length, and close codes" +
@@ -39,7 +31,7 @@ Deno.test({
     const { code, stderr } = await new Deno.Command("node", {
       args: [
         "--experimental-websocket",
-        SCRIPT.pathname,
+        fileURLToPath(SCRIPT),
         server.url,
         ...LENGTHS.map(String),
       ],

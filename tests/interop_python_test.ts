@@ -1,8 +1,10 @@
 /** Our client and server against Python's `websockets`. */
 import { assert, assertEquals } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { connect } from "../connect.ts";
 import { permessageDeflate } from "../deflate.ts";
 import { bounded } from "./_connection.ts";
+import { isInstalled } from "./_installed.ts";
 import {
   bytesOf,
   CLOSES,
@@ -12,22 +14,14 @@ import {
   textOf,
 } from "./_interop.ts";
 
-const SCRIPT = new URL("_websockets_peer.py", import.meta.url).pathname;
+const SCRIPT = fileURLToPath(
+  new URL("_websockets_peer.py", import.meta.url),
+);
 
 /** A Python that has the package; Debian's may be hidden behind another. */
 async function findPython(): Promise<string | undefined> {
   for (const command of ["python3", "/usr/bin/python3"]) {
-    try {
-      const { success } = await new Deno.Command(command, {
-        args: ["-c", "import websockets"],
-        stdin: "null",
-        stdout: "null",
-        stderr: "null",
-      }).output();
-      if (success) return command;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
+    if (await isInstalled(command, "-c", "import websockets")) return command;
   }
   return undefined;
 }

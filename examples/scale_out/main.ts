@@ -18,6 +18,7 @@ import {
   exitWith,
   readFlags,
   stopOnSignals,
+  tryToListen,
   UsageError,
 } from "../_command_line.ts";
 import { WORKER_FLAGS } from "./flags.ts";
@@ -134,16 +135,8 @@ class Fleet {
 
 /** A port that somebody else shares would be shared with them. */
 function assertFree(hostname: string, port: number): void {
-  try {
-    Deno.listen({ hostname, port }).close();
-  } catch (error) {
-    const reason = error instanceof Deno.errors.AddrInUse
-      ? "it is in use"
-      : (error as Error).message;
-    throw new UsageError(
-      `Cannot listen at port ${port} of ${hostname}: ${reason}`,
-    );
-  }
+  tryToListen({ hostname, port }, () => Deno.listen({ hostname, port }))
+    .close();
 }
 
 if (import.meta.main) {

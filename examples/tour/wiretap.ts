@@ -4,7 +4,6 @@
  *
  * @module
  */
-import type { ByteDuplex, RemoteAddress } from "../../connection.ts";
 import type { Extension, NegotiatedExtension } from "../../extension.ts";
 import {
   decodeFrameHeader,
@@ -17,6 +16,7 @@ import {
   parseRequestHead,
   parseResponseHead,
 } from "../../handshake.ts";
+import { Tap } from "../_tap.ts";
 
 /** Who sent something. */
 export type Sender = "client" | "server";
@@ -73,9 +73,8 @@ const MAX_INFLATED_LENGTH = 64 * 1024 * 1024;
 
 const SWITCHING = new TextEncoder().encode("HTTP/1.1 101 ");
 
-/** Stands between a connection and its transport. */
-export class Wiretap implements ByteDuplex {
-  readonly #conn: Deno.Conn;
+/** Looks at what passes. */
+export class Wiretap extends Tap {
   readonly #options: WiretapOptions;
   #request: Uint8Array | undefined = new Uint8Array(0);
   #cutters: Record<Sender, FrameCutter> | undefined;
@@ -83,42 +82,24 @@ export class Wiretap implements ByteDuplex {
   #ahead = 0;
 
   constructor(conn: Deno.Conn, options: WiretapOptions) {
-    this.#conn = conn;
+    super(conn);
     this.#options = options;
   }
 
-  get remoteAddr(): RemoteAddress {
-    return this.#conn.remoteAddr;
-  }
-
-  async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
-    const length = await this.#conn.read(into);
+  override async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    const length = await super.read(into);
     // Now: the connection is about to unmask these bytes in place.
     if (length !== null) this.#onRead(into.subarray(0, length));
     return length;
   }
 
-  async write(bytes: Uint8Array): Promise<number> {
+  override async write(bytes: Uint8Array): Promise<number> {
     // Before the peer can answer; what is not written is given here again.
     this.#onWrite(bytes.subarray(this.#ahead));
     this.#ahead = bytes.length;
-    const length = await this.#conn.write(bytes);
+    const length = await super.write(bytes);
     this.#ahead -= length;
     return length;
-  }
-
-  closeWrite(): Promise<void> {
-    return this.#conn.closeWrite();
-  }
-
-  close(): void {
-    this.#conn.close();
-  }
-
-  setNoDelay(noDelay?: boolean): void {
-    if ("setNoDelay" in this.#conn) {
-      (this.#conn as Deno.TcpConn).setNoDelay(noDelay);
-    }
   }
 
   #onRead(bytes: Uint8Array): void {
