@@ -52,6 +52,7 @@ const TAKERS = 4;
 const TURN = 10;
 let worked = 0;
 let since: number | undefined;
+let watch: ReturnType<typeof setTimeout> | undefined;
 
 // For how long who is done with its work later is taken to have worked at most: it
 // may have waited for something else.
@@ -95,12 +96,28 @@ export function beginWork(): boolean {
 export function endWork(): void {
   worked += performance.now() - since!;
   since = undefined;
+  watchLoop();
 }
 
 /** Counts what was done since a time, such as by who waits for messages. */
 export function addWork(begin: number): void {
   if (since !== undefined) return; // it is counted anyway
   worked += Math.min(performance.now() - begin, LATER_WORK);
+  watchLoop();
+}
+
+/**
+ * Begins anew if the others get their turn by themselves. A timer comes through
+ * only after the loop has looked at all sockets; where it does so anyway, to rest
+ * would cost the 2 ms that the shortest timer takes (S3 of the benchmark: 18 % of
+ * the messages, and a p99 of 4.7 ms instead of 0.7).
+ */
+function watchLoop(): void {
+  if (worked < TURN / 2 || watch !== undefined || !areTimersShared) return;
+  watch = setTimeout(() => {
+    watch = undefined;
+    worked = 0;
+  }, 0);
 }
 
 /**

@@ -158,3 +158,33 @@ Deno.test("what takes long to transform takes turns, whoever receives it", async
     });
   }
 });
+
+Deno.test("nobody rests where the others get their turn by themselves", async () => {
+  await withClock(async (clock) => {
+    const { ws, peer } = open({ capacity: Infinity });
+    let handled = 0;
+    ws.forEach(() => {
+      handled++;
+      clock.block(WORK);
+    }).catch(() => {});
+    const message = binary(pattern(16_384));
+    // Whatever other tests have left.
+    await peer.send(message);
+    await clock.advance(TURN);
+    for (let expected = 4; expected < COUNT; expected += 3) {
+      await peer.send(message);
+      await quiet();
+      // The timer that watches the loop comes through.
+      await clock.advance(1);
+      // More than a turn's work, but not since that timer.
+      for (let i = 0; i < 2; i++) {
+        await peer.send(message);
+        await quiet();
+      }
+      assertEquals(handled, expected);
+      await clock.advance(TURN);
+    }
+    ws.terminate();
+    await clock.advance(TURN);
+  });
+});
