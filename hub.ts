@@ -239,6 +239,10 @@ interface Topic {
   readonly ready: Promise<void>;
 }
 
+// What it costs to keep a message, besides its bytes: about so many more, which
+// count, or empty messages with keys of their own would have no limit.
+const KEPT_COST = 64;
+
 const READY: Promise<void> = Promise.resolve();
 const TOO_SLOW = "Too slow to take what it subscribed to";
 const NO_OPTIONS: PublishOptions = {};
@@ -323,6 +327,8 @@ export class Hub implements AsyncDisposable {
   readonly #conflationInterval: number;
   readonly #topics = new Map<string, Topic>();
   readonly #members = new Map<Subscriber, Member>();
+  // Whose end is waited for already: who comes and goes is not waited for again.
+  readonly #watched = new WeakSet<Subscriber>();
   // For whom messages are kept, and when they are looked at.
   readonly #behind = new Set<Member>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -410,8 +416,9 @@ export class Hub implements AsyncDisposable {
    */
   subscribe(topic: string, subscriber: Subscriber): Promise<void> {
     this.#assertOpen();
-    const member = this.#members.get(subscriber) ?? this.#welcome(subscriber);
+    // The topic first: a backplane that throws leaves nobody without one.
     const { members, ready } = this.#topics.get(topic) ?? this.#open(topic);
+    const member = this.#members.get(subscriber) ?? this.#welcome(subscriber);
     members.add(member);
     member.topics.add(topic);
     return ready;
@@ -425,12 +432,19 @@ export class Hub implements AsyncDisposable {
       keptBytes: 0,
     };
     this.#members.set(subscriber, member);
-    const leave = () => {
-      // It may have left, and come back.
-      if (this.#members.get(subscriber) === member) this.remove(subscriber);
-    };
-    subscriber.closed?.then(leave, leave);
+    if (!this.#watched.has(subscriber)) this.#watch(subscriber);
     return member;
+  }
+
+  #watch(subscriber: Subscriber): void {
+    const { closed } = subscriber;
+    if (closed === undefined) return;
+    this.#watched.add(subscriber);
+    const leave = () => {
+      this.#watched.delete(subscriber);
+      this.remove(subscriber);
+    };
+    closed.then(leave, leave);
   }
 
   #open(name: string): Topic {
@@ -621,14 +635,14 @@ export class Hub implements AsyncDisposable {
     const older = kept.get(key);
     if (older !== undefined) {
       kept.delete(key); // so that the newer one is the last
-      member.keptBytes -= older.data.length;
+      member.keptBytes -= costOf(older);
     }
     kept.set(key, message);
-    member.keptBytes += message.data.length;
-    for (const [oldest, { data }] of kept) {
+    member.keptBytes += costOf(message);
+    for (const [oldest, message] of kept) {
       if (member.keptBytes <= this.#slowThreshold || kept.size === 1) break;
       kept.delete(oldest);
-      member.keptBytes -= data.length;
+      member.keptBytes -= costOf(message);
     }
     this.#behind.add(member);
     this.#lookAgainLater();
@@ -639,7 +653,7 @@ export class Hub implements AsyncDisposable {
     for (const [key, message] of member.kept!) {
       if (this.#isSlow(member) && member.subscriber.isOpen !== false) return;
       member.kept!.delete(key);
-      member.keptBytes -= message.data.length;
+      member.keptBytes -= costOf(message);
       if (member.subscriber.isOpen !== false) send(member, message);
     }
     this.#caughtUp(member);
@@ -647,10 +661,10 @@ export class Hub implements AsyncDisposable {
 
   #discard(member: Member, topic: string): void {
     const prefix = keyOf(topic, "");
-    for (const [key, { data }] of member.kept!) {
+    for (const [key, message] of member.kept!) {
       if (!key.startsWith(prefix)) continue;
       member.kept!.delete(key);
-      member.keptBytes -= data.length;
+      member.keptBytes -= costOf(message);
     }
     if (member.kept!.size === 0) this.#caughtUp(member);
   }
@@ -705,6 +719,10 @@ export class Hub implements AsyncDisposable {
 /** No topic and key are taken for another topic and key. */
 function keyOf(topic: string, key: string): string {
   return `${topic.length}:${topic}${key}`;
+}
+
+function costOf({ data }: PreparedMessage): number {
+  return data.length + KEPT_COST;
 }
 
 /** Whether the message was taken: nobody else has to suffer if it was not. */

@@ -162,6 +162,33 @@ Deno.test("a closed subscriber that rejects leaves as well", async () => {
   assertEquals(hub.size, 0);
 });
 
+Deno.test("who comes and goes is not waited for again each time", async () => {
+  const hub = new Hub();
+  const tab = new Tab();
+  const { closed } = tab;
+  let waiting = 0;
+  const then = closed.then.bind(closed);
+  closed.then = (...handlers) => {
+    waiting++;
+    return then(...handlers);
+  };
+  for (let i = 0; i < 100; i++) {
+    hub.subscribe("tea", tab);
+    hub.unsubscribe("tea", tab);
+  }
+  assertEquals(waiting, 1);
+  hub.subscribe("tea", tab);
+  tab.leave();
+  await then();
+  await Promise.resolve();
+  assertEquals(hub.size, 0);
+  // Who is gone already leaves as soon as it has come.
+  hub.subscribe("tea", tab);
+  await then();
+  await Promise.resolve();
+  assertEquals(hub.size, 0);
+});
+
 Deno.test("whoever does not want its own message does not get it", () => {
   const hub = new Hub();
   const [anna, ben] = [new Tab(), new Tab()];
@@ -400,7 +427,7 @@ Deno.test("nothing overtakes what is still kept", async () => {
 Deno.test("what is kept has a limit in bytes: the oldest is given up", async () => {
   await using hub = new Hub({
     slowPolicy: "conflate",
-    slowThreshold: 100,
+    slowThreshold: 2 * (40 + 64),
     conflationInterval: 1,
   });
   const tab = new Tab().stick();
@@ -420,6 +447,20 @@ Deno.test("what is kept has a limit in bytes: the oldest is given up", async () 
   tab.bufferedAmount = 0;
   await tab.until(3);
   assertEquals(tab.received.slice(2), [large]);
+});
+
+Deno.test("what is kept has a limit, however short each of it is", async () => {
+  await using hub = new Hub({
+    slowPolicy: "conflate",
+    slowThreshold: 1000,
+    conflationInterval: 60_000,
+  });
+  const tab = new Tab().stick();
+  hub.subscribe("tea", tab);
+  for (let i = 0; i < 10_000; i++) hub.publish("tea", "", { key: `${i}` });
+  tab.bufferedAmount = 0;
+  hub.publish("tea", "last");
+  assertEquals(tab.received, [...Array(15).fill(""), "last"]);
 });
 
 Deno.test("what is kept is given up with its topic", async () => {
@@ -606,6 +647,17 @@ Deno.test("a backplane that fails does not keep a message from its own hub", asy
   assertEquals(tab.received, ["1", "2", "3"]);
   await assertRejects(() => first.forwarded, Error, "away");
   await assertRejects(() => second.forwarded, Error, "broken");
+});
+
+Deno.test("who can't be subscribed on the backplane is not there", () => {
+  const backplane = new Recorder();
+  const hub = new Hub({ backplane });
+  const tab = new Tab();
+  backplane.subscribe = () => {
+    throw new Error("broken");
+  };
+  assertThrows(() => hub.subscribe("tea", tab), Error, "broken");
+  assertEquals([hub.size, [...hub.topics()]], [0, []]);
 });
 
 Deno.test("a closed hub has closed its backplane, and does nothing more", async () => {
