@@ -46,7 +46,7 @@ export function isOriginAllowed(
   allowList: readonly string[],
   host?: string,
 ): boolean {
-  allowList.forEach(checkEntry);
+  checkAllowList(allowList);
   if (origin === undefined || origin === null) return true;
   if (allowList.includes("*") || allowList.includes(origin)) return true;
   // As browsers write it, so mostly without the two URLs below.
@@ -94,9 +94,18 @@ function parseHost(scheme: string, host: string): Origin | undefined {
 
 const ENTRY = /^(?:\*|null|[a-z][a-z0-9+.-]*:\/\/(?:\*\.)?[^/?#@*\\\s]+)$/i;
 
-function checkEntry(entry: string): void {
-  if (ENTRY.test(entry)) return;
-  throw new TypeError(`Allowed origin must be an origin, got ${quote(entry)}`);
+/**
+ * Whether origins can be judged by this list: to be known before there is one.
+ *
+ * @throws {TypeError} If an entry of the list is not an origin.
+ */
+export function checkAllowList(allowList: readonly string[]): void {
+  for (const entry of allowList) {
+    if (ENTRY.test(entry)) continue;
+    throw new TypeError(
+      `Allowed origin must be an origin, got ${quote(entry)}`,
+    );
+  }
 }
 
 function matches(origin: Origin, entry: string): boolean {

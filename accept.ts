@@ -294,6 +294,7 @@ export async function readRequest(
  * @returns The open connection.
  * @throws {HandshakeError} If the request is not accepted, or not there in time.
  * @throws {RangeError} If a limit is out of range.
+ * @throws {TypeError} If an entry of `origins` is not an origin.
  * @throws {unknown} What `onRequest` throws, answered with 500 unless it is a
  * `HandshakeError`; what the stream throws; the signal's reason.
  *
@@ -323,7 +324,6 @@ export async function accept(
   options: AcceptOptions = {},
 ): Promise<WebSocketConnection> {
   const transport = toByteDuplex(duplex);
-  transport.setNoDelay?.(true);
   return await withinLimits(
     transport,
     limitsOf(options),
@@ -338,6 +338,7 @@ async function answer(
 ): Promise<WebSocketConnection> {
   let isAnswered = false;
   try {
+    duplex.setNoDelay?.(true); // throws if the peer has reset the stream
     const { head, rest } = options.request ?? await readHead(
       duplex,
       (bytes) => parseRequestHead(bytes, options),
@@ -414,10 +415,12 @@ function checkOrigin(
   { origin, host }: UpgradeRequest,
   origins: readonly string[],
 ): void {
-  if (origin === undefined || isOriginAllowed(origin, origins, host)) return;
+  // Asked even if there is no origin: an entry that is none is to be known before
+  // the first page comes.
+  if (isOriginAllowed(origin, origins, host)) return;
   throw new HandshakeError(
     `Pages of this origin may not connect to ${quote(host)}, got ${
-      quote(origin)
+      quote(origin!)
     }`,
     { status: 403, kind: "origin" },
   );
@@ -445,8 +448,13 @@ function refuse(duplex: ByteDuplex, error: unknown): void {
     : new HandshakeError("The server met a condition it did not expect", {
       status: 500,
     });
-  // The caller has no use for the stream, and need not wait for its end.
-  lingerAndClose(duplex, rejectUpgrade(reason));
+  try {
+    // The caller has no use for the stream, and need not wait for its end.
+    lingerAndClose(duplex, rejectUpgrade(reason));
+  } catch {
+    // An error of the program's own may be one that cannot be told.
+    close(duplex);
+  }
 }
 
 /** Nobody hears of it: who waited knows already. */

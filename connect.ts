@@ -215,7 +215,6 @@ export async function connect(
   const began = performance.now();
   const duplex = await dialWithin(sent, options, handshakeTimeout);
   const left = Math.max(1, handshakeTimeout - (performance.now() - began));
-  duplex.setNoDelay?.(true);
   return await withinLimits(
     duplex,
     { timeout: handshakeTimeout, left, timeoutStatus: 0, signal },
@@ -229,6 +228,7 @@ async function shakeHands(
   options: ConnectOptions,
 ): Promise<WebSocketConnection> {
   try {
+    duplex.setNoDelay?.(true); // throws if the peer has reset the stream
     await writeAll(duplex, sent.bytes);
     let received: Uint8Array<ArrayBuffer> | undefined;
     for (let left = MAX_INTERIM;; left--) {

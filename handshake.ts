@@ -46,7 +46,7 @@
 import { type ExtensionElement, parseExtensions } from "./_extension_list.ts";
 import { encodeLatin1, fieldLine, fieldLines } from "./_field_lines.ts";
 import { HandshakeError, type HandshakeErrorKind } from "./_handshake_error.ts";
-import { isToken, listElements } from "./_http_grammar.ts";
+import { isFieldValue, isToken, listElements } from "./_http_grammar.ts";
 import { type FieldLookup, isAuthority, lookupFields } from "./_http_head.ts";
 import { acceptKey, KEY } from "./_key.ts";
 import { quote } from "./_quote.ts";
@@ -436,6 +436,11 @@ export function acceptUpgrade(
 
 /** Reason phrases for what a server may want to refuse with (RFC 9110 §15). */
 const REASONS: ReadonlyMap<number, string> = new Map([
+  [301, "Moved Permanently"],
+  [302, "Found"],
+  [303, "See Other"],
+  [307, "Temporary Redirect"],
+  [308, "Permanent Redirect"],
   [400, "Bad Request"],
   [401, "Unauthorized"],
   [403, "Forbidden"],
@@ -444,6 +449,7 @@ const REASONS: ReadonlyMap<number, string> = new Map([
   [408, "Request Timeout"],
   [409, "Conflict"],
   [410, "Gone"],
+  [411, "Length Required"],
   [413, "Content Too Large"],
   [414, "URI Too Long"],
   [421, "Misdirected Request"],
@@ -459,8 +465,9 @@ const REASONS: ReadonlyMap<number, string> = new Map([
 ]);
 
 /**
- * The answer to a request that is refused: the status and the header fields of
- * the error, and its message as plain text. Close the connection behind it.
+ * The answer to a request that is refused, or sent elsewhere by a 3xx (RFC 6455
+ * §4.2.2): the status and the header fields of the error, and its message as
+ * plain text. Close the connection behind it.
  *
  * A client's error, passed on by a relay, becomes 502 (Bad Gateway) without the
  * other server's header fields.
@@ -487,14 +494,15 @@ const REASONS: ReadonlyMap<number, string> = new Map([
  * @returns The bytes to send.
  */
 export function rejectUpgrade(error: HandshakeError): Uint8Array<ArrayBuffer> {
-  const isOurs = error.status >= 400 && error.kind !== "status";
+  const isOurs = error.kind !== "status" &&
+    error.status >= (error.kind === "rejected" ? 300 : 400);
   const status = isOurs ? error.status : 502;
   const message = error.message.replace(/[^\x20-\x7e\xa0-\uffff]/g, "\ufffd");
   const body = ENCODER.encode(`${message}\n`);
   let text = `HTTP/1.1 ${status} ${REASONS.get(status) ?? ""}\r\n`;
   // RFC 9110 §7.8: who sends Upgrade also names it in Connection.
   const upgrade = isOurs ? error.headers.get("Upgrade") : null;
-  text += upgrade === null
+  text += upgrade === null || !isFieldValue(upgrade)
     ? "Connection: close\r\n"
     : `Connection: close, Upgrade\r\nUpgrade: ${upgrade}\r\n`;
   text += "Content-Type: text/plain; charset=utf-8\r\n" +
@@ -502,7 +510,10 @@ export function rejectUpgrade(error: HandshakeError): Uint8Array<ArrayBuffer> {
     `Content-Length: ${body.length}\r\n`;
   if (isOurs) {
     for (const [name, value] of error.headers) {
-      if (!ANSWERED.has(name)) text += fieldLine(name, value);
+      // `Headers` takes control characters, which are no field value (RFC 9110
+      // §5.5); an answer without the field is better than none.
+      if (ANSWERED.has(name) || !isFieldValue(value)) continue;
+      text += fieldLine(name, value);
     }
   }
   const head = encodeLatin1(`${text}\r\n`);

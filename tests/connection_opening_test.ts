@@ -286,6 +286,74 @@ Deno.test(
 );
 
 Deno.test(
+  "accept(): an error that cannot be told still ends the connection",
+  bounded(async () => {
+    const headers = { "X-Why": "\x7f", "X-Other": "yes" };
+    for (
+      const [error, isTold] of [
+        [new HandshakeError("No", { headers }), true],
+        [Object.assign(new HandshakeError("No"), { message: 5 }), false],
+      ] as const
+    ) {
+      const [near, far] = duplexPair();
+      const accepting = accept(near, {
+        onRequest: () => Promise.reject(error),
+      });
+      await write(far, utf8(REQUEST));
+      assertEquals(await rejection(accepting), error);
+      const head = await readHead(far);
+      assertEquals(head.startsWith("HTTP/1.1 400 Bad Request\r\n"), isTold);
+      assertEquals(head.includes("x-other: yes\r\n"), isTold);
+      assert(!head.includes("x-why"));
+      far.close();
+      await quiet();
+      assert(near.isClosed);
+    }
+  }),
+);
+
+Deno.test(
+  "accept(): an entry of `origins` that is none is told to the first client",
+  bounded(async () => {
+    const [near, far] = duplexPair();
+    const accepting = accept(near, { origins: ["example.com"] });
+    await write(far, utf8(REQUEST)); // of no browser
+    const error = await rejection(accepting);
+    assertInstanceOf(error, TypeError);
+    assert(error.message.includes("[example.com]"), error.message);
+    assert((await readHead(far)).startsWith("HTTP/1.1 500 "));
+    far.close();
+    await quiet();
+    assert(near.isClosed);
+  }),
+);
+
+Deno.test(
+  "a stream that was reset before TCP_NODELAY could be set is closed",
+  bounded(async () => {
+    const failure = new Error("Socket is not connected");
+    const broken = (): [MemoryDuplex, MemoryDuplex] => {
+      const [near, far] = duplexPair();
+      far.close();
+      Object.assign(near, {
+        setNoDelay: () => {
+          throw failure;
+        },
+      });
+      return [near, far];
+    };
+    const [accepted] = broken();
+    assertEquals(await rejection(accept(accepted)), failure);
+    await quiet();
+    assert(accepted.isClosed, "what was accepted is left open");
+    const [near] = broken();
+    const { connecting } = dialled({ dial: () => near });
+    assertEquals(await rejection(connecting), failure);
+    assert(near.isClosed, "what was dialled is left open");
+  }),
+);
+
+Deno.test(
   "accept(): a head that does not come, or an answer to it, takes too long",
   bounded(() =>
     withClock(async (clock) => {

@@ -1091,6 +1091,63 @@ Deno.test("rejectUpgrade: an error cannot speak for the framing of the answer", 
   ]);
 });
 
+Deno.test("rejectUpgrade: what is no field value is left out", () => {
+  for (const character of ["\x01", "\x08", "\x0b", "\x1f", "\x7f"]) {
+    const headers = { "X-Why": `a${character}b`, "X-Other": "c\xe9" };
+    const { status, headers: answered } = parseResponseHead(
+      rejectUpgrade(new HandshakeError("No", { headers })),
+    )!;
+    assertEquals(status, 400);
+    assertEquals(answered.get("X-Why"), null);
+    assertEquals(answered.get("X-Other"), "c\xe9");
+
+    const upgrade = { "Upgrade": `websocket${character}` };
+    assertEquals(
+      parseResponseHead(
+        rejectUpgrade(new HandshakeError("No", { headers: upgrade })),
+      )!.headers.get("Upgrade"),
+      null,
+    );
+  }
+});
+
+// RFC 6455 §4.2.2 lets a server answer with a 3xx.
+Deno.test("rejectUpgrade: a server sends its clients elsewhere", () => {
+  const reasons: Record<number, string> = {
+    301: "Moved Permanently",
+    302: "Found",
+    303: "See Other",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+  };
+  for (const [status, reason] of Object.entries(reasons)) {
+    const headers = { "Location": "https://example.com/" };
+    const answer = parseResponseHead(
+      rejectUpgrade(
+        new HandshakeError("Moved", { status: Number(status), headers }),
+      ),
+    )!;
+    assertEquals([answer.status, answer.statusText], [Number(status), reason]);
+    assertEquals(answer.headers.get("Location"), "https://example.com/");
+  }
+});
+
+Deno.test("rejectUpgrade: what is no refusal becomes 502", () => {
+  for (const status of [0, 100, 101, 200, 299]) {
+    const answer = parseResponseHead(
+      rejectUpgrade(
+        new HandshakeError("No", { status, headers: { "X-Mine": "yes" } }),
+      ),
+    )!;
+    assertEquals([answer.status, answer.headers.get("X-Mine")], [502, null]);
+  }
+});
+
+Deno.test("rejectUpgrade: a body without its length", () => {
+  const bytes = rejectUpgrade(new HandshakeError("No", { status: 411 }));
+  assertEquals(parseResponseHead(bytes)!.statusText, "Length Required");
+});
+
 Deno.test("rejectUpgrade: a client's error becomes 502, and tells nothing more", () => {
   const headers = { "Set-Cookie": "secret", "Location": "/" };
   for (const status of [0, 101, 200, 302, 401, 503]) {
