@@ -132,6 +132,14 @@ export interface OpeningProgress {
   isOver: boolean;
 }
 
+// The errors about peers that have taken too long to say anything at all.
+const silences = new WeakSet<HandshakeError>();
+
+/** Whether it is that the peer has taken too long, and has sent nothing. */
+export function wasSilent(error: unknown): boolean {
+  return silences.has(error as HandshakeError);
+}
+
 /**
  * Does what a handshake needs, and cuts the transport off when it takes too
  * long or is cancelled: half a handshake cannot be taken back.
@@ -164,6 +172,7 @@ export function withinLimits<T>(
         `${what} took more than ${timeout} ms`,
         { status: status || timeoutStatus, kind: "timeout" },
       );
+      if (status === 0) silences.add(error);
       giveUp(error, status === 0 ? undefined : rejectUpgrade(error));
     };
     let deadline: Deadline | undefined;

@@ -52,7 +52,8 @@ import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
 import { Exchange } from "./_http.ts";
 import { checkLimits } from "./_limits.ts";
-import { close, lingerAndClose } from "./_opening.ts";
+import { close, lingerAndClose, wasSilent } from "./_opening.ts";
+import { checkAllowList } from "./_origin.ts";
 import { addWork, mayGoOn, takeTurns } from "./_turns.ts";
 
 /**
@@ -265,6 +266,7 @@ interface Peer {
  * @param options What to serve, and to whom.
  * @returns The server, which is running already.
  * @throws {RangeError} If a limit of the server's own is out of range.
+ * @throws {TypeError} If an entry of `origins` is not an origin.
  *
  * @example Until a signal is given
  * ```ts
@@ -305,6 +307,7 @@ class Loop implements Server {
   constructor(listener: Listener, { signal, ...options }: ServeOptions) {
     for (const name of LIMITS) assertLimit(name, options[name]);
     checkLimits(options);
+    checkAllowList(options.origins ?? []);
     this.#listener = listener;
     this.#options = options;
     this.finished = new Promise((resolve) => this.#finish = resolve);
@@ -336,12 +339,20 @@ class Loop implements Server {
   }
 
   async #serve(duplex: Duplex): Promise<void> {
-    const peer: Peer = {
-      duplex: toByteDuplex(duplex),
-      secure: "handshake" in duplex,
-      address: networkOf(duplex.remoteAddr?.hostname),
-      state: "waiting",
-    };
+    let peer: Peer;
+    try {
+      peer = {
+        duplex: toByteDuplex(duplex),
+        secure: "handshake" in duplex,
+        address: networkOf(duplex.remoteAddr?.hostname),
+        state: "waiting",
+      };
+    } catch (error) {
+      // Somebody else has locked its streams.
+      this.#report(error);
+      await closeUnused(duplex);
+      return;
+    }
     this.#running++;
     // What was needed to open it is not kept while it lasts.
     const ws = await this.#open(peer);
@@ -377,6 +388,7 @@ class Loop implements Server {
   /** Answers plain requests until there is one for an upgrade. */
   async #servePages(peer: Peer): Promise<ReceivedRequest | undefined> {
     const { duplex, secure } = peer;
+    let isKeptAlive = false;
     try {
       this.#enter(peer);
       // The body of an answer would wait for its head to be acknowledged: 40 ms.
@@ -405,14 +417,18 @@ class Loop implements Server {
         const response = await this.#answer(await exchange.request(), duplex);
         rest = await exchange.respond(response, { last: this.#isStopping });
         handshakeTimeout = keepAliveTimeout;
+        isKeptAlive = true;
         addWork(began);
         // A thousand requests can come in one packet.
         if (!mayGoOn()) await othersTurn();
       }
       await lingerAndClose(duplex);
     } catch (error) {
-      // Those who wait at the end are closed by shutdown().
-      if (!this.#isStopping || peer.state !== "waiting") this.#report(error);
+      // Those who wait at the end are closed by shutdown(); and who has got its
+      // pages need not ask for more.
+      const isIdle = peer.state === "waiting" &&
+        (this.#isStopping || isKeptAlive && wasSilent(error));
+      if (!isIdle) this.#report(error);
       if (!(error instanceof HandshakeError)) close(duplex);
       // What took too long has been told so, and is closed.
       else if (error.kind !== "timeout") {
@@ -499,6 +515,15 @@ class Loop implements Server {
     } catch (mistake) {
       logError(mistake);
     }
+  }
+}
+
+/** Closes what nothing can be read from, as far as it goes. */
+async function closeUnused(duplex: Duplex): Promise<void> {
+  try {
+    await duplex.close?.();
+  } catch {
+    // Nor can it be closed.
   }
 }
 

@@ -12,7 +12,7 @@ import { encodeClosePayload, encodeFrame, Opcode } from "../frame.ts";
 import { HandshakeError } from "../handshake.ts";
 import { type Listener, serve } from "../serve.ts";
 import { concat, utf8 } from "./_bytes.ts";
-import { withClock } from "./_connection.ts";
+import { quiet, withClock } from "./_connection.ts";
 import { hasOpenssl, makeCertificate } from "./_certificate.ts";
 import { duplexPair, type MemoryDuplex, toStreams } from "./_duplex_pair.ts";
 import { request, TestServer, upgrade, within } from "./_server.ts";
@@ -400,7 +400,14 @@ Deno.test("a head that comes too slowly, and a body, are not waited for", async 
     assertEquals((await client.readAnswer()).body, "page");
     assertEquals(await client.readToEnd(), "");
   });
+  await t.step("half of a further request", async () => {
+    using client = await server.dial();
+    await client.write(request("GET /") + "GET /");
+    assertEquals((await client.readAnswer()).body, "page");
+    assertEquals((await client.readAnswer()).status, 408);
+  });
   const kinds = server.errors.map((error) => (error as HandshakeError).kind);
+  // Who has got its page, and asks for nothing more, is nobody's error.
   assertEquals(kinds, ["timeout", "timeout", "timeout"]);
   await assertServes(server);
 });
@@ -637,6 +644,48 @@ Deno.test("connections may come from anywhere, as bytes or as streams", async ()
   assertEquals(listener.accepted, 3);
 });
 
+Deno.test("a connection that can't be used is reported, and the next one served", async () => {
+  const listener = new MemoryListener();
+  const errors: unknown[] = [];
+  const server = serve(listener, {
+    onConnection: (ws) => ws.forEach((message) => ws.send(message)),
+    onError: (error) => errors.push(error),
+  });
+  const closed: string[] = [];
+  const closing = {
+    "by itself": { close: () => closed.push("by itself") },
+    "with an error": {
+      close: () => {
+        closed.push("with an error");
+        return Promise.reject(new Error("It is locked"));
+      },
+    },
+    "not at all": {},
+  };
+  for (const close of Object.values(closing)) {
+    listener.dial((duplex) => {
+      const streams = toStreams(duplex);
+      streams.readable.getReader();
+      return { ...streams, ...close };
+    });
+    await quiet();
+  }
+  assertEquals(errors.map((error) => (error as Error).name), [
+    "TypeError",
+    "TypeError",
+    "TypeError",
+  ]);
+  assertEquals(closed, ["by itself", "with an error"]);
+  const ws = await connect("ws://test/", {
+    dial: () => listener.dial((it) => it),
+  });
+  await ws.send("Hello");
+  assertEquals(await within(ws.receive()), "Hello");
+  await ws.close();
+  await within(server.shutdown());
+  assertEquals(errors.length, 3);
+});
+
 // --- Limits ------------------------------------------------------------------
 
 Deno.test("more connections than there may be are answered with 503", async (t) => {
@@ -698,6 +747,11 @@ Deno.test("limits that make no sense are refused, and nothing is served", async 
       );
     }
   }
+  assertThrows(
+    () => serve(listener, { onConnection: () => {}, origins: ["example.com"] }),
+    TypeError,
+    "[example.com]",
+  );
   await using server = new TestServer();
   await assertRejects(
     () => server.server.shutdown({ timeout: NaN }),
