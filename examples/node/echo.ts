@@ -19,17 +19,31 @@ import {
 import process from "node:process";
 import { accept, connect, type WebSocketConnection } from "../../mod.ts";
 import { permessageDeflate } from "../../deflate.ts";
-import { dial, toStreams, toUpgrade } from "./node_streams.ts";
+import { dial, toDuplex, toUpgrade } from "./node_sockets.ts";
 
 const options = { extensions: [permessageDeflate()] };
 
-async function echo(opening: Promise<WebSocketConnection>): Promise<void> {
+// How long an answer may take, in milliseconds.
+const PATIENCE = 30_000;
+
+/** Does with a connection what `serve()` does: a rejection would end Node. */
+async function answer(
+  opening: Promise<WebSocketConnection>,
+  handle: (ws: WebSocketConnection) => unknown,
+): Promise<void> {
+  let ws: WebSocketConnection | undefined;
   try {
-    const ws = await opening;
-    await ws.forEach((message) => ws.send(message));
+    ws = await opening;
+    await handle(ws);
+    await ws.close();
   } catch (error) {
     console.error(String(error));
+    await ws?.close(1011); // unless it is closed already
   }
+}
+
+function echo(ws: WebSocketConnection): Promise<void> {
+  return ws.forEach((message) => ws.send(message));
 }
 
 /** Pages, and WebSockets where a client asks for one. */
@@ -38,10 +52,9 @@ function serveHttp(port: number): void {
     response.end("A page\n");
   });
   server.on("upgrade", (request, socket, head) => {
+    const duplex = toDuplex(socket as Socket);
     const upgrade = toUpgrade(request, head);
-    echo(
-      accept(toStreams(socket as Socket), { ...options, request: upgrade }),
-    );
+    answer(accept(duplex, { ...options, request: upgrade }), echo);
   });
   server.listen(port, "127.0.0.1", () => {
     const { port } = server.address() as AddressInfo;
@@ -51,8 +64,9 @@ function serveHttp(port: number): void {
 
 /** WebSockets alone. */
 function serveTcp(port: number): void {
-  const server = createTcpServer((socket) => {
-    echo(accept(toStreams(socket), options));
+  // What is owed to a client that has ended its direction still goes out.
+  const server = createTcpServer({ allowHalfOpen: true }, (socket) => {
+    answer(accept(toDuplex(socket), options), echo);
   });
   server.listen(port, "127.0.0.1", () => {
     const { port } = server.address() as AddressInfo;
@@ -64,8 +78,11 @@ function serveTcp(port: number): void {
 async function say(url: string, text: string): Promise<void> {
   const ws = await connect(url, { ...options, dial });
   await ws.send(text);
-  console.log(await ws.receive());
+  const signal = AbortSignal.timeout(PATIENCE);
+  const answer = await ws.receive({ signal });
   await ws.close();
+  if (answer === undefined) throw new Error("The server closed unasked");
+  console.log(answer);
 }
 
 const [what = "http", argument] = process.argv.slice(2);
