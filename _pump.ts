@@ -29,6 +29,8 @@ import {
   soon,
   takeTurns,
   type TurnTaker,
+  unwatchLoop,
+  watchLoop,
 } from "./_turns.ts";
 import { handled, Waiters } from "./_waiter.ts";
 
@@ -486,6 +488,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
         return;
       }
     }
+    watchLoop();
     this.#isReading = true;
     let into: Uint8Array<ArrayBuffer>;
     if (this.#closed !== undefined) {
@@ -732,6 +735,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   end(error?: unknown): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
+    unwatchLoop();
     const cause = error === undefined || error instanceof Error
       ? error
       : new Error(String(error));

@@ -96,28 +96,34 @@ export function beginWork(): boolean {
 export function endWork(): void {
   worked += performance.now() - since!;
   since = undefined;
-  watchLoop();
 }
 
 /** Counts what was done since a time, such as by who waits for messages. */
 export function addWork(begin: number): void {
   if (since !== undefined) return; // it is counted anyway
   worked += Math.min(performance.now() - begin, LATER_WORK);
-  watchLoop();
 }
 
 /**
- * Begins anew if the others get their turn by themselves. A timer comes through
- * only after the loop has looked at all sockets; where it does so anyway, to rest
- * would cost the 2 ms that the shortest timer takes (S3 of the benchmark: 18 % of
- * the messages, and a p99 of 4.7 ms instead of 0.7).
+ * Begins anew if the others get their turn by themselves; for who reads on. A
+ * timer comes through only after the loop has looked at all sockets; where it does
+ * so anyway, to rest would cost the 2 ms that the shortest timer takes (S3 of the
+ * benchmark: 18 % of the messages, and a p99 of 4.7 ms instead of 0.7).
  */
-function watchLoop(): void {
-  if (worked < TURN / 2 || watch !== undefined || !areTimersShared) return;
+export function watchLoop(): void {
+  if (watch !== undefined || workedSoFar() < TURN / 2) return;
+  if (!areTimersShared) return;
   watch = setTimeout(() => {
     watch = undefined;
     worked = 0;
   }, 0);
+}
+
+/** Leaves no timer behind: for who ends. Others that read on set it again. */
+export function unwatchLoop(): void {
+  if (watch === undefined) return;
+  clearTimeout(watch);
+  watch = undefined;
 }
 
 /**
@@ -127,8 +133,11 @@ function watchLoop(): void {
  * reads.
  */
 export function mayGoOn(): boolean {
-  const now = since === undefined ? 0 : performance.now() - since;
-  return worked + now <= TURN;
+  return workedSoFar() <= TURN;
+}
+
+function workedSoFar(): number {
+  return since === undefined ? worked : worked + performance.now() - since;
 }
 
 function onTurn(): void {
