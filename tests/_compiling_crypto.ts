@@ -6,10 +6,7 @@ const bytes = Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
 /** What cannot be made where no WebAssembly may be compiled. */
 export const compiled: WebAssembly.Module = new WebAssembly.Module(bytes);
 
+// No handshake succeeds with such a digest: one that does has got another.
 export const crypto = {
-  subtle: {
-    digestSync(): ArrayBuffer {
-      throw new Error("This is not the real one");
-    },
-  },
+  subtle: { digestSync: (): ArrayBuffer => new ArrayBuffer(20) },
 };

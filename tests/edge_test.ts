@@ -1,9 +1,19 @@
 /** examples/edge on Cloudflare's runtime, between a client and a server of ours. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { connect } from "../connect.ts";
 import type { CloseInfo } from "../protocol.ts";
 import { permessageDeflate } from "../deflate.ts";
-import { encodeFrame, Opcode } from "../frame.ts";
+import {
+  decodeFrameHeader,
+  encodeFrame,
+  type FrameHeader,
+  Opcode,
+} from "../frame.ts";
 import {
   acceptKey,
   acceptUpgrade,
@@ -14,7 +24,8 @@ import {
 import { concat, utf8 } from "./_bytes.ts";
 import { hasOpenssl, makeCertificate } from "./_certificate.ts";
 import { masked } from "./_hostile.ts";
-import { bytesOf, echo, OurServer, textOf } from "./_interop.ts";
+import { Tap } from "../examples/_tap.ts";
+import { bytesOf, CLOSES, echo, OurServer, textOf } from "./_interop.ts";
 import { bundle, findWorkerd, TemporaryFolder, Workerd } from "./_runtimes.ts";
 import { Client, TestServer, upgrade, within } from "./_server.ts";
 
@@ -65,11 +76,34 @@ function edgeTest(name: string, fn: (t: Deno.TestContext) => Promise<void>) {
   });
 }
 
+/** Keeps what a client sends behind its request. */
+class ReadTap extends Tap {
+  bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+
+  override async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    const length = await super.read(into);
+    this.bytes = concat(this.bytes, into.subarray(0, length ?? 0));
+    return length;
+  }
+
+  /** The first frame's header. */
+  get header(): FrameHeader {
+    const head = parseRequestHead(this.bytes);
+    return decodeFrameHeader(this.bytes, head!.byteLength)!;
+  }
+}
+
 edgeTest(
   "a worker dials our server over TCP, with all it has",
   async (t) => {
     const heads: Headers[] = [];
+    const taps: ReadTap[] = [];
     await using server = new TestServer({
+      tap: (conn) => {
+        const tap = new ReadTap(conn);
+        taps.push(tap);
+        return tap;
+      },
       extensions: [permessageDeflate()],
       onRequest: ({ headers }) => {
         heads.push(headers);
@@ -91,9 +125,13 @@ edgeTest(
     });
 
     await t.step("with its header fields, and compressed", async () => {
-      const response = await within(fetch(`http://${host}/`), PATIENCE);
+      const text = "hello".repeat(100);
+      const response = await within(
+        fetch(`http://${host}/?say=${text}`),
+        PATIENCE,
+      );
       assertEquals(response.headers.get("x-compressed"), "true");
-      await response.body?.cancel();
+      assertEquals(await response.text(), text);
       const head = heads.at(-1)!;
       assertEquals(head.get("x-token"), "secret");
       assertEquals(head.get("x-forwarded-for"), "unknown");
@@ -101,6 +139,9 @@ edgeTest(
         head.get("sec-websocket-extensions") ?? "",
         "permessage-deflate",
       );
+      const { reservedBits, payloadLength } = taps.at(-1)!.header;
+      assertEquals(reservedBits, 0b100); // RSV1 (RFC 7692 §6)
+      assert(payloadLength < 100, `${payloadLength} bytes`);
     });
 
     await t.step("client, worker, server and back", async () => {
@@ -124,6 +165,21 @@ edgeTest(
         refused = error;
       }
       assertEquals((refused as HandshakeError).status, 403);
+      const answer = await fetch(`http://${host}/`, {
+        headers: {
+          ...{ "Upgrade": "websocket", "Connection": "Upgrade" },
+          ...{
+            "Sec-WebSocket-Version": "13",
+            "Origin": "https://evil.example",
+          },
+          "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        },
+      });
+      assertEquals(
+        await answer.text(),
+        `Pages of this origin may not connect to [${host}], ` +
+          "got [https://evil.example]\n",
+      );
       await using ws = await connect(`ws://${host}/`, {
         origin: `http://${host}`,
       });
@@ -133,6 +189,136 @@ edgeTest(
     assertEquals(server.errors, []);
   },
 );
+
+edgeTest("how a connection is closed is told the other side", async (t) => {
+  let ended = Promise.withResolvers<CloseInfo>();
+  await using server = new OurServer({}, async (ws) => {
+    await ws.forEach((message) => {
+      const [code, reason] = JSON.parse(`${message}`);
+      ws.close(code, reason);
+    }).catch(() => {});
+    ended.resolve(await ws.closed);
+  });
+  await using gateway = await startGateway(server.url);
+
+  /** What a page sees, the other side of which is closed so. */
+  const askFor = async (code: number, reason: string) => {
+    const ws = await connect(`ws://${gateway.host}/`);
+    await ws.send(JSON.stringify([code, reason]));
+    const { error: _, ...info } = await within(ws.closed, PATIENCE);
+    return info;
+  };
+  await t.step("by the server", async () => {
+    for (const [code, reason] of CLOSES) {
+      assertEquals(await askFor(code, reason), {
+        code,
+        reason,
+        wasClean: true,
+      });
+    }
+  });
+
+  await t.step("by the page", async () => {
+    for (const [code, reason] of CLOSES) {
+      ended = Promise.withResolvers();
+      const ws = await connect(`ws://${gateway.host}/`);
+      const { wasClean } = await within(ws.close(code, reason), PATIENCE);
+      assertEquals(wasClean, true, `${code}`);
+      const { error: _, ...info } = await within(ended.promise, PATIENCE);
+      assertEquals(info, { code, reason, wasClean: true });
+    }
+  });
+
+  await t.step("by the page, with no code", async () => {
+    ended = Promise.withResolvers();
+    using client = await dial(gateway);
+    await client.write(upgrade());
+    assertEquals((await client.readHead()).status, 101);
+    const payload = new Uint8Array(0);
+    await client.write(masked({ opcode: Opcode.Close, payload }));
+    assertEquals((await within(ended.promise, PATIENCE)).code, 1000);
+  });
+});
+
+edgeTest("a server that says little is no secret of the worker's", async () => {
+  // It is closed with no code, after a page has asked, or cut off.
+  const serve = async (client: Client, how: "closed" | "cut off") => {
+    let bytes = new Uint8Array(0);
+    let head;
+    while ((head = parseRequestHead(bytes)) === undefined) {
+      bytes = concat(bytes, await client.read(1));
+    }
+    await client.write(acceptUpgrade(readUpgrade(head)));
+    await client.read(2 + 4 + 5); // "hello"
+    if (how === "closed") {
+      const payload = new Uint8Array(0);
+      await client.write(encodeFrame({ opcode: Opcode.Close, payload }));
+      await client.read(2 + 4);
+    }
+    client.conn.close();
+  };
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await using gateway = await startGateway(
+    `ws://127.0.0.1:${listener.addr.port}/`,
+  );
+  const next = async (how: "closed" | "cut off") =>
+    await serve(new Client(await listener.accept()), how);
+
+  for (
+    const [how, expected] of [["closed", 1000], ["cut off", 1011]] as const
+  ) {
+    const serving = next(how);
+    const ws = await connect(`ws://${gateway.host}/`);
+    await ws.send("hello");
+    const { code, wasClean } = await within(ws.closed, PATIENCE);
+    assertEquals([code, wasClean], [expected, true], how);
+    await within(serving, PATIENCE);
+  }
+
+  for (const how of ["closed", "cut off"] as const) {
+    const serving = next(how);
+    const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
+    assertEquals(
+      [response.status, await response.text()],
+      [502, "The server does not answer\n"],
+      how,
+    );
+    await within(serving, PATIENCE);
+  }
+});
+
+edgeTest("nobody waits for ever for a server that is silent", async () => {
+  await bundleByTask();
+  const code = await Deno.readTextFile(new URL("worker.js", CONFIGURATION));
+  const patience = /^var (PATIENCE\d*) = 1e4;$/m;
+  assertMatch(code, patience);
+  await using folder = await TemporaryFolder.create({
+    "worker.js": code.replace(patience, "var $1 = 100;"),
+    "config.capnp": await Deno.readTextFile(CONFIGURATION),
+  });
+  await using server = new OurServer({}, (ws) => ws.forEach(() => {}));
+  await using gateway = await Workerd.start(
+    workerd.path!,
+    `${folder.path}/config.capnp`,
+    { SERVER: server.url, TOKEN: "secret" },
+  );
+  const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
+  assertEquals(response.status, 502);
+  await response.body?.cancel();
+});
+
+edgeTest("a worker that is not told its token dials nobody", async () => {
+  await using server = new TestServer();
+  await bundleByTask();
+  await using gateway = await Workerd.start(
+    workerd.path!,
+    CONFIGURATION.pathname,
+    { SERVER: server.url },
+  );
+  const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
+  assertEquals(response.status, 500);
+  await response.body?.cancel();
+});
 
 edgeTest("handshake.ts in a worker refuses what is no handshake", async () => {
   await using server = new TestServer();
@@ -234,7 +420,7 @@ Deno.test({
       await using gateway = await Workerd.start(
         workerd.path!,
         `${folder.path}/config.capnp`,
-        { SERVER: url, TOKEN: "" },
+        { SERVER: url, TOKEN: "secret" },
       );
       const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
       const text = await response.text();
@@ -245,27 +431,46 @@ Deno.test({
 });
 
 Deno.test({
-  name: `SHA-1 is there in a worker that has @std/crypto bundled in${why}`,
+  name: `a worker that has @std/crypto bundled in${why}`,
   ignore: workerd.missing !== undefined,
-  fn: async () => {
+  fn: async (t) => {
     await using server = new TestServer();
     const stub = new URL("_compiling_crypto.ts", import.meta.url);
-    await using folder = await TemporaryFolder.create({
-      "worker.js": await bundle("examples/edge/worker.ts", {
-        external: ["cloudflare:sockets"],
-        instead: { "@std/crypto": stub.href },
-      }),
-      "config.capnp": await Deno.readTextFile(CONFIGURATION),
+    const code = await bundle("examples/edge/worker.ts", {
+      external: ["cloudflare:sockets"],
+      instead: { "@std/crypto": stub.href },
     });
-    const code = await Deno.readTextFile(`${folder.path}/worker.js`);
-    assertStringIncludes(code, "This is not the real one");
-    await using gateway = await Workerd.start(
-      workerd.path!,
-      `${folder.path}/config.capnp`,
-      { SERVER: server.url, TOKEN: "" },
-    );
-    const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
-    assertEquals([response.status, await response.text()], [200, "hello"]);
+    assertStringIncludes(code, "new ArrayBuffer(20)");
+    const configuration = await Deno.readTextFile(CONFIGURATION);
+    /** The status of an answer, if that is the date of what workers may do. */
+    const statusAt = async (date: string): Promise<number> => {
+      const dated = configuration.replace(
+        /compatibilityDate = ".*"/,
+        `compatibilityDate = "${date}"`,
+      );
+      assertStringIncludes(dated, date);
+      await using folder = await TemporaryFolder.create({
+        "worker.js": code,
+        "config.capnp": dated,
+      });
+      await using gateway = await Workerd.start(
+        workerd.path!,
+        `${folder.path}/config.capnp`,
+        { SERVER: server.url, TOKEN: "secret" },
+      );
+      const response = await within(
+        fetch(`http://${gateway.host}/`),
+        PATIENCE,
+      );
+      await response.body?.cancel();
+      return response.status;
+    };
+    await t.step("may compile it while it starts", async () => {
+      assertEquals(await statusAt("2025-06-01"), 502); // the stand-in's digest
+    });
+    await t.step("or has node:crypto, where it may not", async () => {
+      assertEquals(await statusAt("2025-05-31"), 200);
+    });
   },
 });
 

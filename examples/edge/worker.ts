@@ -1,7 +1,9 @@
 /**
  * A gateway at the edge: a worker on Cloudflare's runtime that judges who may
- * connect, and relays to a server of ours behind it, over TCP, with header fields
- * and compression, which the runtime's own WebSocket client cannot do.
+ * connect, and relays to a server of ours behind it. The runtime has a WebSocket
+ * client of its own, a `fetch()` with `Upgrade`, which sends any header fields and
+ * compresses as well. Ours, over plain TCP, has limits, backpressure, pings, and
+ * says with which parameters it compresses.
  *
  * ```sh
  * deno task echo --port 9001 --compress
@@ -21,6 +23,7 @@ import {
   type WebSocketConnection,
 } from "../../mod.ts";
 import { permessageDeflate } from "../../deflate.ts";
+import { isValidCloseCode } from "../../frame.ts";
 import {
   HandshakeError,
   isOriginAllowed,
@@ -32,13 +35,16 @@ import {
 // @ts-ignore: a module of the worker's runtime
 import { connect as connectSocket } from "cloudflare:sockets";
 
-/** What the configuration gives to the worker. */
-interface Environment {
+/** What the configuration gives to the worker; `null` where it is not set. */
+interface Bindings {
   /** The server's address, such as `ws://127.0.0.1:9001/`. */
-  readonly SERVER: string;
+  readonly SERVER: string | null;
   /** Shows the server that it is this worker that connects. */
-  readonly TOKEN: string;
+  readonly TOKEN: string | null;
 }
+
+/** The same, when all of it is set. */
+type Environment = { readonly [Name in keyof Bindings]: string };
 
 /** What a worker may go on with once it has answered. */
 interface Context {
@@ -59,6 +65,9 @@ const openSocket = connectSocket as (
 ) => StreamDuplex;
 
 const PROTOCOLS = ["chat"];
+
+// How long the server may take to answer, in milliseconds.
+const PATIENCE = 10_000;
 
 /** Opens a connection to the server, in the name of who asks. */
 function dial(
@@ -88,7 +97,9 @@ async function ask(
   const ws = await dial(request, env);
   try {
     await ws.send(new URL(request.url).searchParams.get("say") ?? "hello");
-    const answer = await ws.receive();
+    const signal = AbortSignal.timeout(PATIENCE);
+    const answer = await ws.receive({ signal });
+    if (answer === undefined) throw new Error("The server closed unasked");
     return new Response(answer, {
       headers: { "X-Compressed": String(ws.extension !== undefined) },
     });
@@ -102,10 +113,26 @@ async function ask(
 function judge(request: Request): UpgradeRequest {
   const upgrade = readUpgrade(request);
   if (isOriginAllowed(upgrade.origin, [], upgrade.host)) return upgrade;
-  throw new HandshakeError("Pages of this origin may not connect", {
-    status: 403,
-    kind: "origin",
-  });
+  const { host, origin } = upgrade;
+  throw new HandshakeError(
+    `Pages of this origin may not connect to [${host}], got [${origin}]`,
+    { status: 403, kind: "origin" },
+  );
+}
+
+/** What to close with where the other side was closed so (RFC 6455 §7.4.1). */
+function codeAfter(code: number): number {
+  if (code === 1005) return 1000; // it said none
+  return isValidCloseCode(code) ? code : 1011;
+}
+
+/** Closes towards a page, unless it is closed already. */
+function closePage(page: PageSocket, code: number, reason?: string): void {
+  try {
+    page.close(code, reason);
+  } catch {
+    // It is.
+  }
 }
 
 /** A WebSocket for those who may. The runtime itself shakes hands. */
@@ -122,17 +149,20 @@ async function relay(
   ours.addEventListener("message", ({ data }) => {
     // What does not fit in the server's connection ends it: see maxBufferedAmount.
     ws.send(typeof data === "string" ? data : new Uint8Array(data))
-      .catch(() => ours.close(1011));
+      .catch(() => closePage(ours, 1011));
   });
-  ours.addEventListener("close", ({ code, wasClean }) => {
+  ours.addEventListener("close", ({ code, reason, wasClean }) => {
     // A page that is gone, and has not closed, is nobody to be polite for.
     if (!wasClean) ws.terminate();
-    else ws.close(code >= 3000 ? code : 1000);
+    else ws.close(codeAfter(code), reason);
   });
   ours.addEventListener("error", () => ws.terminate());
+  // This way there is no backpressure: send() of a WebSocketPair takes all, and
+  // tells nobody what waits in it for a page that is slow. A server that sends
+  // much has to wait for answers of the page's.
   ws.forEach((message) => ours.send(message)).catch(() => {}).then(async () => {
     const { code, reason } = await ws.closed;
-    ours.close(code === 1005 || code === 1006 ? 1011 : code, reason);
+    closePage(ours, codeAfter(code), reason);
   });
   return new Response(null, {
     status: 101,
@@ -146,14 +176,18 @@ async function relay(
 export default {
   async fetch(
     request: Request,
-    env: Environment,
+    bindings: Bindings,
     context: Context,
   ): Promise<Response> {
+    const { SERVER, TOKEN } = bindings;
+    if (!SERVER || !TOKEN) throw new Error("SERVER and TOKEN have to be set");
+    const env: Environment = { SERVER, TOKEN };
     let upgrade: UpgradeRequest | undefined;
     try {
       if (isUpgrade(request)) upgrade = judge(request);
     } catch (error) {
-      const { message, status, headers } = error as HandshakeError;
+      if (!(error instanceof HandshakeError)) throw error;
+      const { message, status, headers } = error;
       return new Response(`${message}\n`, { status, headers });
     }
     try {
@@ -161,7 +195,8 @@ export default {
         ? await ask(request, env, context)
         : await relay(upgrade, request, env);
     } catch (error) {
-      return new Response(`The server: ${error}\n`, { status: 502 });
+      console.error(String(error)); // what is wrong within is nobody's business
+      return new Response("The server does not answer\n", { status: 502 });
     }
   },
 };
