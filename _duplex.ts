@@ -4,6 +4,8 @@
  * @module
  */
 
+import { Deadline } from "./_deadline.ts";
+
 /**
  * A byte stream in both directions that is read into memory of the caller's,
  * as `Deno.TcpConn`, `Deno.TlsConn` and `Deno.UnixConn` are.
@@ -153,11 +155,17 @@ export function toByteDuplex(duplex: Duplex): ByteDuplex {
 // taken, and a copy is made of no more.
 const LARGEST_WRITE = 65536;
 
+// How long a stream may take to end by itself, in milliseconds.
+const FINISH_TIME = 1000;
+
 class StreamByteDuplex implements ByteDuplex {
   readonly #duplex: StreamDuplex;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   #rest: Uint8Array = new Uint8Array(0);
+  #isWriting = false;
+  #closing: Promise<void> | undefined;
+  #isCut = false;
 
   constructor(duplex: StreamDuplex) {
     this.#duplex = duplex;
@@ -188,15 +196,38 @@ class StreamByteDuplex implements ByteDuplex {
   async write(bytes: Uint8Array): Promise<number> {
     // The stream may keep what it is given, and our memory is used again.
     const part = bytes.slice(0, LARGEST_WRITE);
+    this.#isWriting = true;
     await this.#writer.write(part);
+    this.#isWriting = false;
     return part.length;
   }
 
-  async closeWrite(): Promise<void> {
-    await this.#writer.close();
+  closeWrite(): Promise<void> {
+    return this.#closing ??= this.#writer.close();
   }
 
   close(): void {
+    // What has been written may still be held by the stream, as a socket's is by
+    // the system: to abort would throw it away, and our Close frame with it.
+    if (this.#isWriting) this.#cut();
+    else this.#finish();
+  }
+
+  async #finish(): Promise<void> {
+    const onDeadline = (): void => this.#cut();
+    const deadline = new Deadline(FINISH_TIME, { onDeadline });
+    try {
+      await this.closeWrite();
+    } catch {
+      // It has ended otherwise.
+    }
+    deadline.cancel();
+    this.#cut();
+  }
+
+  #cut(): void {
+    if (this.#isCut) return;
+    this.#isCut = true;
     const error = new Error("The connection is closed");
     this.#reader.cancel(error).catch(() => {});
     this.#writer.abort(error).catch(() => {});

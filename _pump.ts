@@ -265,26 +265,33 @@ export class Pump implements DeadlineOwner, TurnTaker {
       }
       const { handle, reuse } = this.#consumer;
       if (!reuse && !isQueued) this.#buffer.lend();
+      // The function may end the connection, and is waited for all the same.
+      this.#isHandling = true;
       try {
         const type = message.type === "chunk" ? message.of : message.type;
         const result = handle(message.data, type);
         if (result === undefined || result === DONE) {
           if (reuse) this.#giveBack(message);
+          this.#isHandling = false;
         } else {
           if (!isQueued) this.#buffer.lend();
-          this.#isHandling = true;
-          this.#wait(result, message);
+          this.#wait(result, message, reuse);
         }
       } catch (error) {
+        this.#isHandling = false;
         this.#endConsumer({ error });
       }
     }
   }
 
-  async #wait(result: unknown, message: Received): Promise<void> {
+  async #wait(
+    result: unknown,
+    message: Received,
+    reuse: boolean,
+  ): Promise<void> {
     try {
       await result;
-      if (this.#consumer!.reuse) this.#giveBack(message);
+      if (reuse) this.#giveBack(message);
     } catch (error) {
       this.#endConsumer({ error });
     }
@@ -513,18 +520,24 @@ export class Pump implements DeadlineOwner, TurnTaker {
       return;
     }
     this.isAlive = true;
-    // Inflating takes its time, however little there is of it.
-    const isWork = length >= BULK || this.#protocol.extension !== undefined;
-    if (!isWork) {
+    try {
+      // Inflating takes its time, however little there is of it.
+      const isWork = length >= BULK || this.#protocol.extension !== undefined;
+      if (!isWork) {
+        this.#receive(length);
+        this.#onReceived();
+        return;
+      }
+      if (length >= BULK) this.#bulkSince = performance.now();
       this.#receive(length);
-      this.#onReceived();
-      return;
+      if (mayGoOn()) this.#work();
+      else this.#rest();
+      if (this.#bulkSince !== undefined) this.#bulkSince = performance.now();
+    } catch (error) {
+      // Nobody waits for this function: what it threw would end the program. The
+      // memory that was read into has been transferred, most likely.
+      this.end(error);
     }
-    if (length >= BULK) this.#bulkSince = performance.now();
-    this.#receive(length);
-    if (mayGoOn()) this.#work();
-    else this.#rest();
-    if (this.#bulkSince !== undefined) this.#bulkSince = performance.now();
   };
 
   #receive(length: number): void {
@@ -603,15 +616,20 @@ export class Pump implements DeadlineOwner, TurnTaker {
     if (this.#isWriteWatched) this.isAlive = true;
     this.#written += length;
     this.#writeWaiters?.serveAll();
-    if (length < bytes.length) {
-      this.#write(bytes.subarray(length));
-      return;
-    }
-    this.#writing = undefined;
-    this.#protocol.releaseOutput();
-    this.flush();
-    if (this.bufferedAmount <= this.#limits.highWaterMark) {
-      this.#drainWaiters?.serveAll();
+    try {
+      // Nothing is left of bytes that were transferred: subarray() throws then.
+      if (length !== bytes.length) {
+        this.#write(bytes.subarray(length));
+        return;
+      }
+      this.#writing = undefined;
+      this.#protocol.releaseOutput();
+      this.flush();
+      if (this.bufferedAmount <= this.#limits.highWaterMark) {
+        this.#drainWaiters?.serveAll();
+      }
+    } catch (error) {
+      this.end(error);
     }
   };
 
@@ -624,8 +642,31 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#protocol.dropOutput();
     this.#expectEnd();
     if (this.#closed !== undefined) this.end(error);
-    else this.#goOn();
+    else {
+      // The end may take as long as the peer likes.
+      this.#turnSendersAway();
+      this.#goOn();
+    }
   };
+
+  #turnSendersAway(): void {
+    if (!this.#drainWaiters?.length && !this.#writeWaiters?.length) return;
+    const error = this.#unwritten();
+    this.#drainWaiters?.rejectAll(error);
+    this.#writeWaiters?.rejectAll(error);
+  }
+
+  /** Why nothing more is written. */
+  #unwritten(): ConnectionClosedError {
+    return new ConnectionClosedError(
+      this.#closed ?? {
+        code: CloseCode.AbnormalClosure,
+        reason: "",
+        wasClean: false,
+        error: errorOf(this.#writeError),
+      },
+    );
+  }
 
   /**
    * Waits until little is left to write. Rejects when the connection ends
@@ -648,7 +689,11 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   async #writtenUpTo(end: number, signal?: AbortSignal): Promise<void> {
     const waiters = this.#writeWaiters ??= new Waiters();
-    while (this.#written < end) await waiters.wait(signal);
+    while (this.#written < end) {
+      // It may be over since more was written.
+      if (this.#isEnded || this.#isWriteEnded) throw this.#unwritten();
+      await waiters.wait(signal);
+    }
   }
 
   // --- The end -------------------------------------------------------------
@@ -736,9 +781,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     if (this.#isEnded) return;
     this.#isEnded = true;
     unwatchLoop();
-    const cause = error === undefined || error instanceof Error
-      ? error
-      : new Error(String(error));
+    const cause = error === undefined ? undefined : errorOf(error);
     const closed = this.#protocol.receiveEnd(cause);
     this.#closing?.cancel();
     if (this.#closed === undefined) {
@@ -754,11 +797,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#protocol.extension?.dispose?.();
     this.#writing = undefined;
     const info = infoOf(this.#closed!);
-    if (this.#drainWaiters?.length || this.#writeWaiters?.length) {
-      const turnedAway = new ConnectionClosedError(info);
-      this.#drainWaiters?.rejectAll(turnedAway);
-      this.#writeWaiters?.rejectAll(turnedAway);
-    }
+    this.#turnSendersAway();
     this.#endWaiters?.serveAll(info);
   }
 }
@@ -767,6 +806,10 @@ export class Pump implements DeadlineOwner, TurnTaker {
 function isGoodbye(code: number): boolean {
   return code === CloseCode.NormalClosure || code === CloseCode.GoingAway ||
     code === CloseCode.NoStatusReceived;
+}
+
+function errorOf(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 function infoOf({ type: _, ...info }: Closed): CloseInfo {

@@ -189,7 +189,8 @@ export interface SendOptions extends MessageOptions, AbortOptions {}
 
 /**
  * A message as {@linkcode WebSocketConnection.prototype.receive | receive()}
- * returns it.
+ * returns it. Bytes may be a view on memory that others are in as well, and that
+ * is still read into: do not transfer its `buffer`.
  */
 export type Message = string | Uint8Array<ArrayBuffer>;
 
@@ -402,9 +403,14 @@ export class WebSocketConnection
    * @throws {ConnectionClosedError} As `receive()` does.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Message> {
+    let isLeft = false;
     const iterator: AsyncIterableIterator<Message> = {
       next: (): Promise<IteratorResult<Message>> => {
-        if (this.#incoming === undefined && !this.#pump.isConsumed) {
+        if (isLeft) return iterator.return!();
+        if (
+          this.#incoming === undefined && !this.#pump.isConsumed &&
+          !this.#pump.isAwaited
+        ) {
           // What is there already is handed out without waiting.
           const message = this.#pump.take();
           if (message !== undefined) {
@@ -413,8 +419,10 @@ export class WebSocketConnection
         }
         return handled(this.#receive().then(resultOf));
       },
-      return: (): Promise<IteratorResult<Message>> =>
-        Promise.resolve({ value: undefined, done: true }),
+      return: (): Promise<IteratorResult<Message>> => {
+        isLeft = true;
+        return Promise.resolve({ value: undefined, done: true });
+      },
       [Symbol.asyncIterator]: () => iterator,
     };
     return iterator;
@@ -836,7 +844,7 @@ export class WebSocketConnection
       await this.#afterQueueing(0, 0, signal);
     } catch (error) {
       parts?.leave();
-      if (isBegun && this.isOpen) {
+      if (isBegun) {
         this.#fail("The rest of a message cannot be sent", error);
       }
       throw error;
@@ -975,6 +983,8 @@ export class WebSocketConnection
   }
 
   #fail(message: string, cause: unknown): void {
+    // Who is closing has said why, and a peer that is has said so, too.
+    if (!this.isOpen) return;
     this.#protocol.fail(
       new ProtocolError(message, {
         closeCode: CloseCode.InternalError,

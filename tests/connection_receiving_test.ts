@@ -5,8 +5,13 @@ import {
   assertInstanceOf,
   assertRejects,
 } from "@std/assert";
-import { ConnectionClosedError, type Message } from "../connection.ts";
+import {
+  ConnectionClosedError,
+  type Message,
+  type WebSocketConnection,
+} from "../connection.ts";
 import type { FrameInit, Role } from "../frame.ts";
+import { addWork } from "../_turns.ts";
 import { concat, pattern, utf8 } from "./_bytes.ts";
 import {
   bounded,
@@ -16,6 +21,7 @@ import {
   open,
   quiet,
   rejection,
+  withClock,
 } from "./_connection.ts";
 import { anyCharacter, fc, property } from "./_property.ts";
 import {
@@ -269,6 +275,48 @@ Deno.test(
   }),
 );
 
+Deno.test(
+  "an iterator that was left takes no message from others",
+  bounded(async () => {
+    const { ws, peer } = open();
+    await peer.send(text("1"), text("2"));
+    const iterator = ws[Symbol.asyncIterator]();
+    assertEquals(await iterator.next(), { value: "1", done: false });
+    await iterator.return!();
+    assertEquals(await iterator.next(), { value: undefined, done: true });
+    assertEquals(await ws.receive(), "2");
+    ws.terminate();
+  }),
+);
+
+Deno.test(
+  "who asks an iterator while others wait is served behind them",
+  bounded(() =>
+    withClock(async (clock) => {
+      const { ws, peer } = open();
+      const iterator = ws[Symbol.asyncIterator]();
+      // So much that the next read may be a large one.
+      for (let i = 0; i < 5; i++) {
+        await peer.send(binary(pattern(100_000)));
+        await iterator.next();
+      }
+      const first = iterator.next();
+      await quiet();
+      // Others have worked for long: what arrives now waits for its turn.
+      for (let i = 0; i < 3; i++) addWork(performance.now() - 5);
+      await peer.send(text("1"), text("2"), binary(pattern(20_000)));
+      await quiet();
+      const second = iterator.next();
+      await clock.advance(20);
+      assertEquals([await first, await second].map(({ value }) => value), [
+        "1",
+        "2",
+      ]);
+      ws.terminate();
+    })
+  ),
+);
+
 // forEach
 
 Deno.test(
@@ -327,6 +375,65 @@ Deno.test(
     await ws.forEach((message) => void seen.push(message));
     assertEquals(seen, ["1", "2", "4", "5"]);
     ws.terminate();
+  }),
+);
+
+Deno.test(
+  "forEach() waits for its function, and passes on its error, however the connection ends",
+  bounded(async () => {
+    const ways: Record<string, (ws: WebSocketConnection) => void> = {
+      "terminate()": (ws) => ws.terminate(),
+      "more than maxBufferedAmount": (ws) => {
+        for (let i = 0; i < 3; i++) ws.send(new Uint8Array(1000));
+      },
+    };
+    for (const end of Object.values(ways)) {
+      for (const reuseMemory of [false, true]) {
+        for (const isLate of [false, true]) {
+          const { ws, near, peer } = open({
+            highWaterMark: 10,
+            maxBufferedAmount: 100,
+          });
+          near.stall();
+          const gate = Promise.withResolvers<void>();
+          let calls = 0;
+          const act = async () => {
+            calls++;
+            end(ws);
+            if (isLate) await gate.promise;
+            throw new RangeError("boom");
+          };
+          const done = ws.forEach(act, { reuseMemory });
+          done.catch(() => {});
+          await peer.send(text("1"), text("2"));
+          await ws.closed;
+          assertEquals(await isPending(done), isLate);
+          gate.resolve();
+          await assertRejects(() => done, RangeError, "boom");
+          assertEquals(calls, 1);
+        }
+        // At once, too; and without an error there is only the end.
+        const { ws, peer } = open();
+        const thrown = ws.forEach(() => {
+          ws.terminate();
+          throw new RangeError("boom");
+        }, { reuseMemory });
+        thrown.catch(() => {});
+        await peer.send(text("1"));
+        await assertRejects(() => thrown, RangeError, "boom");
+        const other = open();
+        const gate = Promise.withResolvers<void>();
+        const ended = other.ws.forEach(() => {
+          other.ws.terminate();
+          return gate.promise;
+        }, { reuseMemory });
+        await other.peer.send(text("1"));
+        await other.ws.closed;
+        assert(await isPending(ended));
+        gate.resolve();
+        await assertRejects(() => ended, ConnectionClosedError);
+      }
+    }
   }),
 );
 

@@ -5,7 +5,7 @@ import {
   assertInstanceOf,
   assertRejects,
 } from "@std/assert";
-import { ConnectionClosedError } from "../connection.ts";
+import { ConnectionClosedError, WebSocketConnection } from "../connection.ts";
 import type { NegotiatedExtension } from "../extension.ts";
 import { pattern } from "./_bytes.ts";
 import {
@@ -13,10 +13,12 @@ import {
   isPending,
   open,
   type Opened,
+  Peer,
   quiet,
   rejection,
   withoutUnhandled,
 } from "./_connection.ts";
+import { duplexPair } from "./_duplex_pair.ts";
 import { binary, close, last, pong, text } from "./_protocol.ts";
 
 // Calls that nobody awaits
@@ -287,6 +289,58 @@ Deno.test(
       await rejection(good.ws.receive());
       good.ws.terminate();
       other.ws.terminate();
+    })
+  ),
+);
+
+Deno.test(
+  "who transfers memory that is read into, or written, ends this connection only",
+  bounded(() =>
+    withoutUnhandled(async () => {
+      const [near, far] = duplexPair();
+      const ws = new WebSocketConnection({
+        // The system does not know that the memory is somebody else's now.
+        read: async (into) => {
+          const bytes = new Uint8Array(into.length);
+          const length = await near.read(bytes);
+          if (into.length > 0) into.set(bytes.subarray(0, length ?? 0));
+          return length;
+        },
+        write: (bytes) => near.write(bytes),
+        close: () => near.close(),
+      }, { role: "server", heartbeatInterval: 0 });
+      const peer = new Peer(far, "server");
+      await peer.send(binary("a"));
+      const message = await ws.receive();
+      assertInstanceOf(message, Uint8Array);
+      const next = ws.receive();
+      await quiet();
+      structuredClone(message, { transfer: [message.buffer] });
+      await peer.send(binary("b"));
+      assertInstanceOf(await rejection(next), ConnectionClosedError);
+      const { code, error } = await ws.closed;
+      assertEquals(code, 1006);
+      assertInstanceOf(error, TypeError);
+      assert(near.isClosed);
+
+      const written = Promise.withResolvers<number>();
+      let isClosed = false;
+      const writing = new WebSocketConnection({
+        read: () => new Promise(() => {}),
+        write: (bytes) =>
+          bytes.length < 100 ? Promise.resolve(bytes.length) : written.promise,
+        close: () => {
+          isClosed = true;
+        },
+      }, { role: "server", heartbeatInterval: 0 });
+      const data = pattern(200_000);
+      const sending = writing.send(data);
+      await quiet();
+      structuredClone(data, { transfer: [data.buffer] });
+      written.resolve(1000);
+      assertInstanceOf(await rejection(sending), ConnectionClosedError);
+      assertInstanceOf((await writing.closed).error, TypeError);
+      assert(isClosed);
     })
   ),
 );

@@ -294,6 +294,24 @@ Deno.test(
 );
 
 Deno.test(
+  "when a write fails, senders are told, however long the end may take",
+  bounded(async () => {
+    for (const length of [1000, 200_000]) { // copied, and referred to
+      const { ws, near } = open({ highWaterMark: 100, closeTimeout: 0 });
+      near.stall();
+      const sending = ws.send(pattern(length));
+      await quiet();
+      const failure = new Error("Broken pipe");
+      near.failWrites(failure);
+      const error = await rejection(sending);
+      assertInstanceOf(error, ConnectionClosedError);
+      assertEquals([error.code, error.cause], [1006, failure]);
+      ws.terminate();
+    }
+  }),
+);
+
+Deno.test(
   "when a write fails, a Close frame that has arrived still says why",
   bounded(async () => {
     const { ws, near, peer } = open();

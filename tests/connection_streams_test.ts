@@ -5,7 +5,12 @@ import {
   assertInstanceOf,
   assertRejects,
 } from "@std/assert";
-import { ConnectionClosedError, type Message } from "../connection.ts";
+import {
+  ConnectionClosedError,
+  type Message,
+  type StreamDuplex,
+  WebSocketConnection,
+} from "../connection.ts";
 import { PreparedMessage } from "../prepared.ts";
 import { concat, pattern, utf8 } from "./_bytes.ts";
 import {
@@ -16,14 +21,17 @@ import {
   openBoth,
   quiet,
   rejection,
+  withClock,
 } from "./_connection.ts";
 import {
   binary,
   close,
+  framesFrom,
   last,
   more,
   ping,
   pong,
+  sent,
   text,
   wire,
 } from "./_protocol.ts";
@@ -618,6 +626,93 @@ async function joined(readable: ReadableStream<Message>): Promise<Message> {
     : concat(...parts as Uint8Array[]);
 }
 
+// On web streams
+
+/** Two pairs of web streams that hold chunks which nobody has asked for yet. */
+function holdingPair(): [StreamDuplex, StreamDuplex] {
+  const [up, down] = Array.from(
+    { length: 2 },
+    () =>
+      new TransformStream<Uint8Array, Uint8Array>(undefined, undefined, {
+        highWaterMark: 16,
+      }),
+  ) as [TransformStream, TransformStream];
+  return [
+    { readable: up.readable, writable: down.writable },
+    { readable: down.readable, writable: up.writable },
+  ];
+}
+
+Deno.test(
+  "what a stream holds when the connection ends still arrives",
+  bounded(async () => {
+    for (const isHalfClosed of [false, true]) {
+      const [near, far] = holdingPair();
+      const ws = new WebSocketConnection(near, {
+        role: "server",
+        heartbeatInterval: 0,
+      });
+      ws.send("last");
+      await quiet();
+      // The peer says goodbye, and reads only later.
+      const writer = far.writable.getWriter();
+      writer.write(wire("server", close(1000)));
+      if (isHalfClosed) writer.close();
+      assertEquals((await ws.closed).code, 1000);
+      await quiet();
+      const reader = far.readable.getReader();
+      const parts: Uint8Array<ArrayBuffer>[] = [];
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        parts.push(value as Uint8Array<ArrayBuffer>);
+      }
+      assertEquals(
+        framesFrom("server", concat(...parts)),
+        [text("last"), close(1000)].map(sent),
+      );
+    }
+  }),
+);
+
+Deno.test(
+  "a stream that is being written, or does not end, is cut off",
+  bounded(() =>
+    withClock(async (clock) => {
+      for (const isWritten of [true, false]) {
+        const { readable } = new TransformStream<Uint8Array, Uint8Array>();
+        const never = Promise.withResolvers<void>();
+        let aborted: unknown;
+        let closed = 0;
+        const writable = new WritableStream<Uint8Array>({
+          write: () => isWritten ? never.promise : undefined,
+          close: () => never.promise,
+          abort: (reason) => {
+            aborted = reason;
+          },
+        });
+        const close = () => {
+          closed++;
+        };
+        const ws = new WebSocketConnection({ readable, writable, close }, {
+          role: "server",
+          heartbeatInterval: 0,
+        });
+        ws.send("to nobody");
+        await quiet();
+        ws.terminate();
+        await quiet();
+        assertEquals(closed, isWritten ? 1 : 0);
+        await clock.advance(1100);
+        never.resolve();
+        await quiet();
+        assertEquals(closed, 1);
+        assertEquals(aborted instanceof Error, isWritten);
+      }
+    })
+  ),
+);
+
 // readable and writable
 
 Deno.test(
@@ -690,6 +785,31 @@ Deno.test(
     assertEquals((await client.closed).code, 1011);
     const { code, error } = await server.closed;
     assertEquals([code, (error?.cause as Error).message], [1011, "mine"]);
+  }),
+);
+
+Deno.test(
+  "aborting writable changes nothing once somebody is closing",
+  bounded(async () => {
+    const { ws, peer } = open();
+    const closed = ws.close(1000);
+    await ws.writable.abort(new Error("mine"));
+    await peer.expect(close(1000));
+    await peer.send(close(1000));
+    assertEquals(await closed, { code: 1000, reason: "", wasClean: true });
+    assertEquals(await ws.receive(), undefined);
+
+    // The peer closes with an error, and a pipe that learns of it aborts.
+    const other = open();
+    await other.peer.send(close(4001, "Logged out"));
+    const error = await rejection(
+      other.ws.readable.pipeTo(other.ws.writable),
+    );
+    assertInstanceOf(error, ConnectionClosedError);
+    await other.ws.closed;
+    const again = await rejection(other.ws.receive());
+    assertInstanceOf(again, ConnectionClosedError);
+    assertEquals(again.code, 4001);
   }),
 );
 
