@@ -211,7 +211,8 @@ export const PROBES: readonly Probe[] = [
   },
   {
     title: "The same, as long as the text is unfinished",
-    asks: "§8.1: does not say when",
+    asks: "§8.1: does not say when, §7.1.7: SHOULD say 1007",
+    allowed: /^(1007|nothing)$/,
     ours: /^1007$/,
     send: "01 82 00000000 c328",
   },
@@ -325,7 +326,7 @@ export const PROBES: readonly Probe[] = [
     tell: withTime,
   },
   {
-    title: "256 messages of 1 MiB from who reads nothing",
+    title: "256 messages of 1 MiB from one that reads nothing",
     asks: "",
     ours: /^256 come back(, \d\d? MiB)?$/,
     isAlone: true,

@@ -1,6 +1,6 @@
 /**
  * README.zh-CN.md keeps in step with README.md: the same headings, code, links
- * and tables, in the same order.
+ * and tables, in the same order, and in each cell the same numbers.
  *
  * @module
  */
@@ -25,6 +25,13 @@ function prose(text: string): Part[] {
   }
   return text.split("\n").map((text, index) => ({ line: index + 1, text }))
     .filter(({ line }) => !code.has(line));
+}
+
+/** What a cell has in common with its translation: numbers, and what is bold. */
+function figures(cell: string): string {
+  const numbers =
+    cell.match(/\d[\d,.]*/g)?.map((it) => it.replace(/[,.]+$/, "")) ?? [];
+  return [...numbers.sort(), ...cell.match(/\*\*/g) ?? []].join(" ");
 }
 
 /** What is compared, by its name. */
@@ -59,7 +66,7 @@ const KINDS: Record<string, (text: string) => Part[]> = {
       line,
       text: /^[-: |]+$/.test(text)
         ? text.replaceAll(/-+| /g, (it) => it === " " ? "" : "-")
-        : `${text.split(/(?<!\\)\|/).length - 2} columns`,
+        : text.split(/(?<!\\)\|/).slice(1, -1).map(figures).join(" | "),
     })),
 };
 
@@ -122,7 +129,12 @@ Deno.test("the first difference of two READMEs is named", () => {
   );
   assertEquals(
     difference("table row", "| a |\n| - |\n", "| a |\n| --- |\n| b |\n"),
-    'table row 3: README.md has none, README.zh-CN.md:3 has "1 columns"',
+    'table row 3: README.md has none, README.zh-CN.md:3 has ""',
+  );
+  assertEquals(
+    difference("table row", "| a | **5 of 12** |\n", "| 一 | **12 的 7** |\n"),
+    'table row 1: README.md:1 has " | 12 5 ** **", ' +
+      'README.zh-CN.md:1 has " | 12 7 ** **"',
   );
   assertEquals(
     difference("heading", "# a\n", "# 一\n```\n# b\n```\n"),
