@@ -98,6 +98,10 @@ export class Pump implements DeadlineOwner, TurnTaker {
   #isResting = false;
   // When a read last brought so much that others may have to wait for it.
   #bulkSince: number | undefined;
+  /** How long its messages have taken, in milliseconds. */
+  work = 0;
+  // How many messages and the like were looked at.
+  #parsed = 0;
   readonly #waiters = new Waiters<Received | undefined>();
 
   #consumer: Consumer | undefined;
@@ -319,7 +323,13 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   /** Parses up to the next message. */
   #parse(): Received | undefined {
+    if (this.#isResting) return undefined;
     for (;;) {
+      // There may be 40,000 messages in one read.
+      if ((++this.#parsed & 31) === 0 && !this.#mayParse()) {
+        this.#rest();
+        return undefined;
+      }
       const event = this.#nextEvent();
       if (event === undefined) {
         if (this.#protocol.isPaused) this.#rest();
@@ -349,6 +359,14 @@ export class Pump implements DeadlineOwner, TurnTaker {
     }
   }
 
+  #mayParse(): boolean {
+    if (this.#bulkSince !== undefined) {
+      this.work += addWork(this.#bulkSince);
+      this.#bulkSince = performance.now();
+    }
+    return mayGoOn();
+  }
+
   // What is thrown here must reach neither those who call, nor other pumps.
   #nextEvent(): ProtocolEvent | undefined {
     // Who asks for messages one by one is not within a read.
@@ -365,7 +383,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
       );
       return this.#protocol.nextEvent();
     } finally {
-      if (isMine) endWork();
+      if (isMine) this.work += endWork();
     }
   }
 
@@ -389,7 +407,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     try {
       this.#onReceived();
     } finally {
-      if (isMine) endWork();
+      if (isMine) this.work += endWork();
     }
   }
 
@@ -488,7 +506,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   #read(): void {
     if (this.#bulkSince !== undefined) {
-      addWork(this.#bulkSince);
+      this.work += addWork(this.#bulkSince);
       this.#bulkSince = undefined;
       if (!mayGoOn()) {
         this.#rest();
@@ -673,7 +691,10 @@ export class Pump implements DeadlineOwner, TurnTaker {
    * before.
    */
   drained(signal?: AbortSignal): Promise<void> {
-    return handled((this.#drainWaiters ??= new Waiters()).wait(signal));
+    const waiters = this.#drainWaiters ??= new Waiters();
+    return signal === undefined
+      ? waiters.waitTogether()
+      : handled(waiters.wait(signal));
   }
 
   /**

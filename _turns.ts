@@ -9,6 +9,8 @@ import { areTimersShared } from "./_platform.ts";
 
 /** Somebody who takes turns. */
 export interface TurnTaker {
+  /** What it has worked, in milliseconds: {@linkcode endWork}, {@linkcode addWork}. */
+  work: number;
   /** Called by {@linkcode soon}. */
   onMicrotask(): void;
   /** Called by {@linkcode takeTurns}. */
@@ -43,9 +45,14 @@ export function rethrow(error: unknown): void {
 }
 
 // Those that have had their turn. A few of them go on when all others were served
-// that had something to do.
+// that had something to do: those that have worked least, so that who works little
+// waits for nobody who works much, however many these are.
 const resting: TurnTaker[] = [];
 const TAKERS = 4;
+
+// What the last of them had worked. Who has worked less, because it came later or
+// had nothing to do, is owed one turn for that and no more.
+let least = 0;
 
 // How long all of them may work, in milliseconds, before it is the others' turn;
 // since the last turn, and since when somebody is at work.
@@ -73,6 +80,7 @@ export function takeTurns(taker: TurnTaker): void {
     }, 0);
     return;
   }
+  taker.work = Math.max(taker.work, least - TURN);
   resting.push(taker);
   const now = performance.now();
   if (timer === undefined) setAt = now;
@@ -92,16 +100,23 @@ export function beginWork(): boolean {
   return true;
 }
 
-/** Says that the work is done for now. */
-export function endWork(): void {
-  worked += performance.now() - since!;
+/** Says that the work is done for now, and returns how long it took. */
+export function endWork(): number {
+  const work = performance.now() - since!;
+  worked += work;
   since = undefined;
+  return work;
 }
 
-/** Counts what was done since a time, such as by who waits for messages. */
-export function addWork(begin: number): void {
-  if (since !== undefined) return; // it is counted anyway
-  worked += Math.min(performance.now() - begin, LATER_WORK);
+/**
+ * Counts what was done since a time, such as by who waits for messages, and
+ * returns how long it took.
+ */
+export function addWork(begin: number): number {
+  if (since !== undefined) return 0; // it is counted anyway
+  const work = Math.min(performance.now() - begin, LATER_WORK);
+  worked += work;
+  return work;
 }
 
 /**
@@ -146,11 +161,22 @@ function onTurn(): void {
   const end = performance.now() + TURN;
   try {
     let left = Math.min(TAKERS, resting.length);
-    while (left-- > 0 && performance.now() < end) resting.shift()!.onTurn();
+    while (left-- > 0 && performance.now() < end) next().onTurn();
   } finally {
     if (resting.length > 0 && timer === undefined) {
       setAt = performance.now();
       timer = setTimeout(onTurn, 0);
     }
   }
+}
+
+/** Takes out who has worked least; of several, who has waited longest. */
+function next(): TurnTaker {
+  let first = 0;
+  for (let i = 1; i < resting.length; i++) {
+    if (resting[i]!.work < resting[first]!.work) first = i;
+  }
+  const [taker] = resting.splice(first, 1);
+  least = Math.max(least, taker!.work);
+  return taker!;
 }

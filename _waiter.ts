@@ -12,6 +12,7 @@ interface Waiter<T> {
 /** Those who wait, the first to come the first to be served. */
 export class Waiters<T> {
   #waiters: Waiter<T>[] = [];
+  #shared: Promise<T> | undefined;
 
   /** How many wait. */
   get length(): number {
@@ -47,6 +48,14 @@ export class Waiters<T> {
     });
   }
 
+  /**
+   * Waits to be served with all others, by one promise for all that ask so: it
+   * may be asked for a million times by who never looks at it.
+   */
+  waitTogether(): Promise<T> {
+    return this.#shared ??= handled(this.wait());
+  }
+
   /** Serves the first who waits. */
   serve(value: T): void {
     this.#waiters.shift()?.resolve(value);
@@ -55,11 +64,13 @@ export class Waiters<T> {
   /** Serves all who wait now. */
   serveAll(value: T): void {
     if (this.#waiters.length === 0) return;
+    this.#shared = undefined;
     for (const waiter of this.#waiters.splice(0)) waiter.resolve(value);
   }
 
-  /** Turnstile all away who wait now. */
+  /** Turns all away who wait now. */
   rejectAll(error: unknown): void {
+    this.#shared = undefined;
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 }

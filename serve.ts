@@ -389,6 +389,7 @@ class Loop implements Server {
   async #servePages(peer: Peer): Promise<ReceivedRequest | undefined> {
     const { duplex, secure } = peer;
     let isKeptAlive = false;
+    let work = 0;
     try {
       this.#enter(peer);
       // The body of an answer would wait for its head to be acknowledged: 40 ms.
@@ -418,9 +419,9 @@ class Loop implements Server {
         rest = await exchange.respond(response, { last: this.#isStopping });
         handshakeTimeout = keepAliveTimeout;
         isKeptAlive = true;
-        addWork(began);
+        work += addWork(began);
         // A thousand requests can come in one packet.
-        if (!mayGoOn()) await othersTurn();
+        if (!mayGoOn()) work = await othersTurn(work);
       }
       await lingerAndClose(duplex);
     } catch (error) {
@@ -527,9 +528,17 @@ async function closeUnused(duplex: Duplex): Promise<void> {
   }
 }
 
-/** Resolves when the others have had their turn. */
-function othersTurn(): Promise<void> {
-  return new Promise((onTurn) => takeTurns({ onTurn, onMicrotask() {} }));
+/** Resolves when the others have had their turn, with what counts as worked. */
+function othersTurn(work: number): Promise<number> {
+  return new Promise((resolve) =>
+    takeTurns({
+      work,
+      onTurn() {
+        resolve(this.work);
+      },
+      onMicrotask() {},
+    })
+  );
 }
 
 function check(count: number, limit = Infinity, whose: string): void {

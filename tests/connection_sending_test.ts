@@ -4,6 +4,7 @@ import {
   assertEquals,
   assertInstanceOf,
   assertRejects,
+  assertStrictEquals,
 } from "@std/assert";
 import { ConnectionClosedError } from "../connection.ts";
 import { PreparedMessage } from "../prepared.ts";
@@ -395,3 +396,17 @@ Deno.test(
     ws.terminate();
   }),
 );
+
+Deno.test("sends that nobody awaits share one promise, however many", async () => {
+  const { ws, peer } = open({ capacity: 16, highWaterMark: 1024 });
+  ws.send(new Uint8Array(2048));
+  const first = ws.send("a");
+  for (let i = 0; i < 1000; i++) assertStrictEquals(ws.send("a"), first);
+  assert(await isPending(first));
+  await peer.expect(
+    binary(new Uint8Array(2048)),
+    ...Array(1001).fill(text("a")),
+  );
+  await first;
+  ws.terminate();
+});

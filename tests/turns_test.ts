@@ -188,3 +188,53 @@ Deno.test("nobody rests where the others get their turn by themselves", async ()
     await clock.advance(TURN);
   });
 });
+
+Deno.test("thousands of messages within one read take turns", async () => {
+  for (const way of ["forEach", "iterate"]) {
+    await withClock(async (clock) => {
+      const { ws, peer } = open({ capacity: Infinity });
+      let handled = 0;
+      const handle = (): void => {
+        handled++;
+        clock.block(0.5);
+      };
+      const receiving = (async () => {
+        if (way === "forEach") await ws.forEach(handle);
+        else for await (const _ of ws) handle();
+      })().catch(() => {});
+      await peer.send(...Array(2000).fill(text("0123456789")));
+      await quiet();
+      assert(handled > 0 && handled < 500, `${way}: ${handled}`);
+      for (let turns = 0; handled < 2000; turns++) {
+        assert(turns < 500, `${way}: ${handled} after ${turns} turns`);
+        await clock.advance(TURN);
+      }
+      ws.terminate();
+      await receiving;
+      await clock.advance(TURN);
+    });
+  }
+});
+
+Deno.test("who works little does not wait for all who work much", async () => {
+  await withClock(async (clock) => {
+    const floods = Array.from({ length: 50 }, () => flood(clock));
+    // Each has worked for a turn.
+    for (let turns = 0; floods.some(({ handled }) => handled < 2); turns++) {
+      assert(turns < 2000);
+      await clock.advance(3);
+    }
+    const { ws, peer } = open({ capacity: Infinity });
+    const seen: unknown[] = [];
+    ws.forEach((message) => void seen.push(message));
+    // So much that it might be work.
+    await peer.send(binary(pattern(16_384)));
+    await quiet();
+    const before = floods.reduce((sum, { handled }) => sum + handled, 0);
+    while (seen.length === 0) await clock.advance(3);
+    const after = floods.reduce((sum, { handled }) => sum + handled, 0);
+    assert(after - before < 10, `${after - before} others first`);
+    for (const it of [ws, ...floods.map(({ ws }) => ws)]) it.terminate();
+    await clock.advance(TURN);
+  });
+});
