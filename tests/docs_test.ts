@@ -289,6 +289,18 @@ for (const [file, text] of texts) {
   });
 }
 
+Deno.test("docs/architecture.md names files that are there", async () => {
+  const names = texts.get("docs/architecture.md")!.matchAll(/`(\w+\.ts)`/g);
+  const wrong: string[] = [];
+  for (const name of new Set(Array.from(names, ([, name]) => name!))) {
+    const places = [name, `tests/${name}`].map((path) =>
+      Deno.stat(new URL(path, ROOT))
+    );
+    await Promise.any(places).catch(() => wrong.push(name));
+  }
+  assertEquals(wrong, []);
+});
+
 Deno.test("docs/README.md names every page", () => {
   const named = new Set(
     links(texts.get("docs/README.md")!).map((it) => it.target),
