@@ -106,6 +106,10 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   #consumer: Consumer | undefined;
   #isHandling = false;
+  // Whether who asked for a message has got it, and has not asked for another.
+  #isInHand = false;
+  #isFinishing = false;
+  #finishWaiters: Waiters<void> | undefined;
 
   // How often a message was taken, and how often at the last look.
   #taken = 0;
@@ -204,10 +208,14 @@ export class Pump implements DeadlineOwner, TurnTaker {
     if (this.#inParts && this.#parts !== undefined) return this.#takeJoined();
     if (this.#queue.length > 0) {
       if (!this.#isReading) this.#settle();
+      this.#isInHand = true;
       return this.#unqueue();
     }
     const message = this.#parse();
-    if (message !== undefined) this.#buffer.lend();
+    if (message !== undefined) {
+      this.#isInHand = true;
+      this.#buffer.lend();
+    }
     return message;
   }
 
@@ -231,6 +239,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
       }
     }
     const message = this.#waiters.wait(signal);
+    this.#isInHand = false;
     this.#goOn();
     return message;
   }
@@ -253,6 +262,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
       this.#consumer = { handle, reuse, done: undefined, resolve, reject };
     });
     this.#consumer!.done = done;
+    this.#isInHand = false;
     this.#protocol.reusesMemory = reuse;
     this.#consume();
     this.#goOn();
@@ -491,6 +501,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   /** The consumer waits, or is busy elsewhere: writes, and reads on. */
   #goOn(): void {
+    if (this.#isFinishing) this.#finish();
     if (this.#isReading || this.#isResting || this.#isEnded) {
       this.flush();
       return;
@@ -500,7 +511,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     if (!isAwaited) this.#parseAhead();
     this.flush();
     if (this.#closed !== undefined || this.#isEnded) return;
-    if (this.#isResting) return;
+    if (this.#isResting || this.#isFinishing) return;
     if (isAwaited || !this.#isFull() || this.#mayDrop) this.#read();
   }
 
@@ -719,6 +730,29 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   // --- The end -------------------------------------------------------------
 
+  /**
+   * Waits until what has been received is done with: who asks for messages asks
+   * for the next one, and there is none. Nothing more is read until then, so that
+   * a peer that goes on sending does not put it off.
+   */
+  finished(): Promise<void> {
+    if (!this.#isBusy) return DONE;
+    this.#isFinishing = true;
+    return (this.#finishWaiters ??= new Waiters()).wait();
+  }
+
+  get #isBusy(): boolean {
+    if (this.#closed !== undefined) return false;
+    return this.#isHandling || this.#isInHand ||
+      this.#isResting && (this.#consumer !== undefined || this.isAwaited);
+  }
+
+  #finish(): void {
+    if (this.#isBusy) return;
+    this.#isFinishing = false;
+    this.#finishWaiters?.serveAll();
+  }
+
   /** Waits until the transport has ended. */
   ended(): Promise<CloseInfo> {
     return this.#isEnded
@@ -737,6 +771,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   /** Begins to wait for the peer's Close frame, but not for ever. */
   expectClose(): void {
     this.#isClosedHere = true;
+    this.#isFinishing = false;
     this.#expectEnd();
     // A failure that this side has found by itself is an event too.
     if (this.#protocol.state === "failed") this.#parse();
@@ -762,6 +797,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   /** No message comes any more; the transport is brought to its end. */
   #close(closed: Closed): void {
     this.#closed = closed;
+    if (this.#isFinishing) this.#finish();
     this.#owner.onClosed(closed);
     this.onClosed?.(new ConnectionClosedError(closed));
     this.#waiters.serveAll(undefined);

@@ -33,6 +33,7 @@ import {
 } from "./protocol.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
 import { type Duplex, type RemoteAddress, toByteDuplex } from "./_duplex.ts";
+import { setFinishedOf } from "./_finished.ts";
 import { checkLimits } from "./_limits.ts";
 import { Liveness } from "./_liveness.ts";
 import { REFERENCE_FROM } from "./_output.ts";
@@ -291,6 +292,12 @@ export class WebSocketConnection
   #closed: Promise<CloseInfo> | undefined;
   #readable: ReadableStream<Message> | undefined;
   #writable: WritableStream<string | Uint8Array | PreparedMessage> | undefined;
+
+  static {
+    setFinishedOf((it) =>
+      #pump in it ? it.#pump.finished() : Promise.resolve()
+    );
+  }
 
   /**
    * Takes over a stream on which hands have been shaken.

@@ -50,6 +50,7 @@ import { CloseCode } from "./frame.ts";
 import { HandshakeError, isUpgrade, rejectUpgrade } from "./handshake.ts";
 import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
+import { finished } from "./_finished.ts";
 import { Exchange } from "./_http.ts";
 import { checkLimits } from "./_limits.ts";
 import { close, lingerAndClose, wasSilent } from "./_opening.ts";
@@ -234,7 +235,8 @@ export interface Server extends AsyncDisposable {
   readonly finished: Promise<void>;
   /**
    * Stops: nobody is accepted any more, plain requests that have arrived are
-   * answered, and WebSockets are closed with 1001.
+   * answered, and WebSockets are closed with 1001, once their messages that have
+   * arrived are handled.
    *
    * @param options How long that may take.
    * @returns Resolved when {@linkcode Server.finished} is.
@@ -244,6 +246,10 @@ export interface Server extends AsyncDisposable {
 }
 
 const MAX_BODY_SIZE = 1024 * 1024;
+
+// How much of the time to shut down is kept for the closing handshakes, in
+// milliseconds, or half of it.
+const FAREWELL = 1000;
 
 const NOTHING = new Uint8Array(0);
 
@@ -359,7 +365,8 @@ class Loop implements Server {
     if (ws !== undefined) {
       try {
         await this.#options.onConnection(ws);
-        await ws.close();
+        const { GoingAway, NormalClosure } = CloseCode;
+        await ws.close(this.#isStopping ? GoingAway : NormalClosure);
       } catch (error) {
         this.#report(error);
         await ws.close(CloseCode.InternalError);
@@ -489,7 +496,10 @@ class Loop implements Server {
       close(this.#listener);
       for (const { duplex, state } of this.#peers) {
         if (state === "waiting") close(duplex);
-        else if (state !== "busy") state.close(CloseCode.GoingAway);
+        else if (state !== "busy") {
+          // What its handler is at is answered first.
+          finished(state).then(() => state.close(CloseCode.GoingAway));
+        }
       }
     }
     const onDeadline = (): void => {
@@ -499,11 +509,21 @@ class Loop implements Server {
       }
       this.#finish();
     };
-    const deadline = timeout > 0
-      ? new Deadline(timeout, { onDeadline })
-      : undefined;
+    const onLastCall = (): void => {
+      for (const { state } of this.#peers) {
+        if (typeof state !== "string") state.close(CloseCode.GoingAway);
+      }
+    };
+    const deadlines = timeout > 0
+      ? [
+        new Deadline(timeout - Math.min(FAREWELL, timeout / 2), {
+          onDeadline: onLastCall,
+        }),
+        new Deadline(timeout, { onDeadline }),
+      ]
+      : [];
     await this.finished;
-    deadline?.cancel();
+    for (const deadline of deadlines) deadline.cancel();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

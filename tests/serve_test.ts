@@ -7,7 +7,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { connect } from "../connect.ts";
-import type { Duplex, WebSocketConnection } from "../connection.ts";
+import type { Duplex, Message, WebSocketConnection } from "../connection.ts";
 import { encodeClosePayload, encodeFrame, Opcode } from "../frame.ts";
 import { HandshakeError } from "../handshake.ts";
 import { type Listener, serve } from "../serve.ts";
@@ -1008,6 +1008,104 @@ Deno.test("shutdown() waits for handlers, but not for ever", async (t) => {
     await within(server.server.finished);
     assertEquals(await waiting.readToEnd(), "");
   });
+});
+
+type Answer = (message: Message) => Promise<void>;
+
+/** How a program can receive messages, and answer them. */
+const WAYS: Record<
+  string,
+  (ws: WebSocketConnection, answer: Answer) => unknown
+> = {
+  "forEach()": (ws, answer) => ws.forEach(answer),
+  "for await": async (ws, answer) => {
+    for await (const message of ws) await answer(message);
+  },
+  "receive()": async (ws, answer) => {
+    for (let message; (message = await ws.receive()) !== undefined;) {
+      await answer(message);
+    }
+  },
+};
+
+for (const [way, receive] of Object.entries(WAYS)) {
+  Deno.test(`shutdown() lets messages finish that have arrived: ${way}`, async () => {
+    const taken = gate();
+    const server = new TestServer({
+      onConnection: (ws) =>
+        receive(ws, async (message) => {
+          taken.open();
+          await new Promise((resolve) => setTimeout(resolve, 300));
+          await ws.send(message);
+        }),
+    });
+    await using idle = await connect(server.url);
+    await using ws = await connect(server.url);
+    // Both are written, and read, at once.
+    ws.send("one");
+    ws.send("two");
+    await within(taken.opened);
+    const began = performance.now();
+    const done = server.server.shutdown();
+    assertEquals((await within(idle.closed)).code, 1001);
+    ws.send("too late").catch(() => {});
+    const answers: unknown[] = [];
+    for await (const message of ws) answers.push(message);
+    assertEquals(answers.slice(0, 2), ["one", "two"]);
+    assertEquals((await within(ws.closed)).code, 1001);
+    await within(done);
+    assert(performance.now() - began < 4000); // not for want of patience
+  });
+}
+
+Deno.test("shutdown() closes with 1001 while a handler is at a message for ever", async () => {
+  for (const timeout of [400, 3000]) {
+    const taken = gate();
+    const server = new TestServer({
+      onConnection: (ws) =>
+        ws.forEach(() => {
+          taken.open();
+          return ws.closed;
+        }),
+    });
+    await using ws = await connect(server.url);
+    await ws.send("one");
+    await within(taken.opened);
+    const began = performance.now();
+    const done = server.server.shutdown({ timeout });
+    assertEquals((await within(ws.closed)).code, 1001);
+    const took = performance.now() - began;
+    // Half of the time, or all but a second of it.
+    assert(took > (timeout === 400 ? 190 : 1900), `${took} ms`);
+    await within(done);
+  }
+});
+
+Deno.test("shutdown() does not wait for what handlers have left, or never asked for", async () => {
+  const server = new TestServer({
+    onConnection: async (ws) => {
+      if (ws.request?.target === "/leave") {
+        await ws.receive();
+        await assertRejects(
+          () => ws.receive({ signal: AbortSignal.timeout(1) }),
+        );
+      }
+      await ws.closed;
+    },
+  });
+  const clients = await Promise.all(
+    ["", "leave"].map((path) => connect(`${server.url}${path}`)),
+  );
+  for (const ws of clients) {
+    await ws.send("for nobody");
+    await ws.ping();
+  }
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const done = server.server.shutdown({ timeout: 0 });
+  for (const ws of clients) {
+    assertEquals((await within(ws.closed)).code, 1001);
+  }
+  await within(done);
 });
 
 Deno.test("shutdown() while hands are being shaken closes with 1001", async () => {
