@@ -39,8 +39,8 @@ export interface BackplaneMessage {
  * ignored.
  *
  * What one hub publishes to one topic has to arrive in that order, if it does,
- * and at most once. Nothing has to arrive at all: who needs that keeps messages
- * elsewhere, and numbers them.
+ * and at most once. Nothing has to arrive at all: if it must, keep messages
+ * elsewhere, and number them.
  *
  * @example Two workers, joined by a message port
  * ```ts

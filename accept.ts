@@ -2,7 +2,7 @@
  * The server's way to a connection: reads a request for an upgrade off a byte
  * stream, answers it, and hands over what is behind it.
  *
- * @example Greet who comes
+ * @example Greet those who come
  * ```ts
  * import { accept, connect } from "@sansio/websocket";
  * import { duplexPair, type MemoryDuplex } from "@sansio/websocket/testing";

@@ -62,7 +62,7 @@ export interface ConnectionOptions extends MessageLimits {
   /**
    * How much may wait to be written at all, in bytes. The connection of a peer
    * that reads so little, to a program that does not wait for `send()`, is
-   * terminated. To who waits, a message may be larger.
+   * terminated. Where it is waited for, a message may be larger.
    *
    * @default {33554432}
    */
@@ -168,7 +168,7 @@ export interface ForEachOptions {
   /**
    * Whether the memory of a message is used again as soon as the function has
    * returned, or its promise has resolved. Large messages then cost much less;
-   * but who keeps one has to copy it.
+   * but one that is kept has to be copied.
    *
    * @default {false}
    */
@@ -917,7 +917,7 @@ export class WebSocketConnection
   /**
    * Closes the connection (RFC 6455 §7.1.2). Messages that the peer sends until
    * its own Close frame are received, as far as they fit what is read ahead;
-   * who wants all of them goes on receiving.
+   * to have all of them, go on receiving.
    *
    * @param code The close code: 1000, 1001, 1003, 1007 to 1014, 3000 to 4999.
    * @param reason Why, in at most 123 bytes of UTF-8.

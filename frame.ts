@@ -420,8 +420,8 @@ function fault(
  *
  * @param bytes What has been received; not changed.
  * @param offset Where the frame begins, in bytes.
- * @param into A header to fill in and return in place of a new one, for who
- * decodes millions of them.
+ * @param into A header to fill in and return in place of a new one, for
+ * programs that decode millions of them.
  * @returns The header, or `undefined` if more bytes are needed.
  * @throws {ProtocolError} 1002 if the length is not in its shortest form or has
  * its top bit set, 1009 if it is over 2^53-1; as soon as the length is there.

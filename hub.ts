@@ -183,7 +183,7 @@ export interface PublishOptions extends MessageOptions {
   /**
    * What becomes of the message where a subscriber is too slow.
    *
-   * @default {undefined} (as {@linkcode HubOptions.slowPolicy} says)
+   * @default {the hub's}
    */
   slowPolicy?: SlowPolicy | undefined;
   /**
@@ -194,7 +194,7 @@ export interface PublishOptions extends MessageOptions {
    */
   key?: string | undefined;
   /**
-   * Who does not get the message, such as who sent it.
+   * The subscriber that does not get the message, such as its sender.
    *
    * @default {undefined} (all get it)
    */

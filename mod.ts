@@ -6,7 +6,7 @@
  * pure functions for frames and for the opening handshake.
  *
  * Compression is in `./deflate`, and helpers for tests are in `./testing`, so
- * that who needs neither loads neither.
+ * that a program that needs neither loads neither.
  *
  * @example An echo, and who talks to it
  * ```ts

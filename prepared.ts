@@ -43,7 +43,7 @@ export interface MessageOptions {
    * Whether an extension that compresses is applied. Without effect where none
    * was agreed on.
    *
-   * @default {undefined} (the extension decides by the message's length)
+   * @default {as the extension decides}
    */
   compress?: boolean | undefined;
 }

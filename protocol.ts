@@ -95,7 +95,7 @@ export interface MessageLimits {
   maxFragments?: number | undefined;
   /**
    * How text messages are delivered: as strings, or as bytes that are checked
-   * to be UTF-8, for who passes them on.
+   * to be UTF-8, for those who pass them on.
    *
    * @default {"string"}
    */
@@ -112,8 +112,8 @@ export interface ProtocolOptions extends MessageLimits {
    * {@linkcode WebSocketProtocol.prototype.nextEvent | nextEvent()} returns
    * `undefined` with
    * {@linkcode WebSocketProtocol.prototype.isPaused | isPaused} set: 16 KiB can
-   * become 16 MiB, or take their time to become nothing, and who serves many
-   * peers has others to look after.
+   * become 16 MiB, or take their time to become nothing, and a server of
+   * many peers has others to look after.
    *
    * @default {undefined} (it goes on)
    */
@@ -140,7 +140,7 @@ export interface ProtocolSendOptions {
    * Whether an extension that compresses is applied. Without effect where none
    * is negotiated.
    *
-   * @default {undefined} (the extension decides by the message's length)
+   * @default {as the extension decides}
    */
   compress?: boolean | undefined;
 }

@@ -100,7 +100,7 @@ export interface Listener {
    * @returns The connection; it belongs to the server.
    */
   accept(): Promise<Duplex>;
-  /** Ends it: nobody is accepted any more, and who waits for it is rejected. */
+  /** Ends it: nobody is accepted any more, and those who wait are rejected. */
   close(): void;
 }
 
