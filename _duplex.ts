@@ -194,8 +194,9 @@ class StreamByteDuplex implements ByteDuplex {
   }
 
   async write(bytes: Uint8Array): Promise<number> {
-    // The stream may keep what it is given, and our memory is used again.
-    const part = bytes.slice(0, LARGEST_WRITE);
+    // The stream may keep what it is given, and our memory is used again. slice()
+    // of Node's Buffer does not copy.
+    const part = new Uint8Array(bytes.subarray(0, LARGEST_WRITE));
     this.#isWriting = true;
     await this.#writer.write(part);
     this.#isWriting = false;

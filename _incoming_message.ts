@@ -148,10 +148,11 @@ export class IncomingMessage {
     }
     this.#announced += payloadLength;
     // What cannot be compressed grows a little when it is: 5 bytes for each
-    // block (RFC 1951 §3.2.4); the message itself is measured as it comes out.
+    // block (RFC 1951 §3.2.4), and to end a fragment takes blocks of its own (RFC
+    // 7692 §7.2.1); the message itself is measured as it comes out.
     const limit = this.#extension === undefined
       ? maxMessageSize
-      : maxMessageSize * 1.01 + 1024;
+      : maxMessageSize * 1.01 + 1024 + 16 * this.#fragments;
     if (this.#announced > limit) {
       throw messageTooBig(maxMessageSize, this.#announced);
     }

@@ -129,7 +129,8 @@ class Pipe {
       return false;
     }
     const room = this.#isStalled ? 0 : this.#capacity - this.#length;
-    const part = writing.bytes.slice(0, room);
+    // Not slice(), which does not copy if it is Node's Buffer's.
+    const part = new Uint8Array(writing.bytes.subarray(0, room));
     if (part.length < Math.min(1, writing.bytes.length)) return false;
     if (part.length > 0) this.#parts.push(part);
     this.#length += part.length;
@@ -182,10 +183,6 @@ export class MemoryDuplex implements ByteDuplex {
   readonly remoteAddr: RemoteAddress = { transport: "memory" };
   closeWrite?: () => Promise<void>;
 
-  /** The length of each write that has been taken, in order. */
-  readonly writes: number[] = [];
-  /** The length that each read asked for, in order. */
-  readonly reads: number[] = [];
   /** How many bytes have been read. */
   bytesRead = 0;
   /** Whether {@linkcode close} has been called. */
@@ -223,7 +220,6 @@ export class MemoryDuplex implements ByteDuplex {
 
   async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
     if (this.isClosed) throw new Error("This end is closed");
-    this.reads.push(into.length);
     const length = await this.#incoming.read(into);
     this.bytesRead += length ?? 0;
     return length;
@@ -231,9 +227,7 @@ export class MemoryDuplex implements ByteDuplex {
 
   async write(bytes: Uint8Array): Promise<number> {
     if (this.isClosed) throw new Error("This end is closed");
-    const length = await this.#outgoing.write(bytes);
-    this.writes.push(length);
-    return length;
+    return await this.#outgoing.write(bytes);
   }
 
   close(): void {
@@ -272,12 +266,18 @@ export class MemoryDuplex implements ByteDuplex {
 
 /** The two ends of a stream: what is written to one is read from the other. */
 export function memoryDuplexPair(
+  options?: MemoryDuplexOptions,
+): [MemoryDuplex, MemoryDuplex];
+/** The same, of a class that looks closer. */
+export function memoryDuplexPair<End extends MemoryDuplex>(
+  options: MemoryDuplexOptions | undefined,
+  End: new (...given: ConstructorParameters<typeof MemoryDuplex>) => End,
+): [End, End];
+export function memoryDuplexPair(
   options: MemoryDuplexOptions = {},
+  End: typeof MemoryDuplex = MemoryDuplex,
 ): [MemoryDuplex, MemoryDuplex] {
   const there = new Pipe(options);
   const back = new Pipe(options);
-  return [
-    new MemoryDuplex(back, there, options),
-    new MemoryDuplex(there, back, options),
-  ];
+  return [new End(back, there, options), new End(there, back, options)];
 }

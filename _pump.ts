@@ -851,7 +851,6 @@ export class Pump implements DeadlineOwner, TurnTaker {
       // It is closed already.
     }
     this.#protocol.dropOutput();
-    this.#protocol.extension?.dispose?.();
     this.#writing = undefined;
     const info = infoOf(this.#closed!);
     this.#turnSendersAway();

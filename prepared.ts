@@ -103,6 +103,7 @@ export class PreparedMessage {
    * @param extension Transforms the payload, if it is to be transformed and the
    * result can be shared: has a {@linkcode NegotiatedExtension.sharingKey}.
    * @returns Header and payload; it must not be changed.
+   * @throws {TypeError} If what the extension makes of it can't be shared.
    *
    * @example Compressed once for two connections
    * ```ts
@@ -119,6 +120,11 @@ export class PreparedMessage {
    * ```
    */
   frame(extension?: NegotiatedExtension): Uint8Array {
+    if (extension !== undefined && extension.sharingKey === undefined) {
+      throw new TypeError(
+        `The extension makes something else of it for each connection [${extension.name}]`,
+      );
+    }
     const key = extension === undefined ? "" : `+${extension.sharingKey}`;
     let frame = this.#frames.get(key);
     if (frame === undefined) {

@@ -127,7 +127,8 @@ export interface ProtocolOptions extends MessageLimits {
    */
   inPlace?: boolean | undefined;
   /**
-   * The extension that both sides have agreed on, if any.
+   * The extension that both sides have agreed on, if any. It is disposed of by
+   * {@linkcode WebSocketProtocol.prototype.receiveEnd | receiveEnd()}.
    *
    * @default {undefined}
    */
@@ -335,7 +336,10 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
 
   // The message being sent in fragments.
   #sending: Sending | undefined;
+  // How many bytes of pongs wait to be taken, and where the last one ends in what
+  // waits: other output may always wait behind it.
   #pongsQueued = 0;
+  #lastPongEnd = 0;
   #latestPong: Uint8Array<ArrayBuffer> | undefined;
 
   /**
@@ -504,8 +508,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Says that the transport has ended, or was cut. Events that have not been
-   * taken before are lost.
+   * Says that the transport has ended, or was cut: to be called for each
+   * connection, once it is over. Events that have not been taken before are lost,
+   * and the extension gives up what it holds.
    *
    * @param error Why it was cut, if it did not end by itself.
    * @returns The close event, unless it has been delivered already.
@@ -532,11 +537,20 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
       wasClean: false,
       ...(error === undefined ? undefined : { error }),
     };
-    this.#state = "closed";
-    this.#forgetInput();
+    if (this.#state !== "closed") this.#end();
     if (this.#isCloseDelivered) return undefined;
     this.#isCloseDelivered = true;
     return this.#closed;
+  }
+
+  #end(): void {
+    this.#state = "closed";
+    this.#forgetInput();
+    try {
+      this.extension?.dispose?.();
+    } catch {
+      // Nothing depends on it any more.
+    }
   }
 
   /**
@@ -633,6 +647,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   /** Forgets the bytes owed to the peer, who will not read them. */
   dropOutput(): void {
     this.#output.clear();
+    this.#pongsQueued = 0;
     this.#latestPong = undefined;
   }
 
@@ -650,14 +665,19 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    */
   takeOutput(): Uint8Array | undefined {
     const bytes = this.#output.take();
-    if (this.#output.byteLength === 0) {
-      this.#pongsQueued = 0;
-      if (this.#latestPong !== undefined) {
-        this.#output.frame(Opcode.Pong, this.#latestPong);
-        this.#latestPong = undefined;
-      }
+    if (this.#pongsQueued > 0 && bytes !== undefined) {
+      this.#lastPongEnd -= bytes.length;
+      if (this.#lastPongEnd <= 0) this.#endPongs();
     }
     return bytes;
+  }
+
+  /** All pongs that were queued are taken. */
+  #endPongs(): void {
+    this.#pongsQueued = 0;
+    if (this.#latestPong === undefined) return;
+    this.#output.frame(Opcode.Pong, this.#latestPong);
+    this.#latestPong = undefined;
   }
 
   /**
@@ -773,20 +793,22 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     const { fin = false, compress } = options;
     let opcode: Opcode = Opcode.Continuation;
     let reservedBits = 0;
-    if (this.#sending === undefined) {
+    let sending = this.#sending;
+    if (sending === undefined) {
       opcode = type === "text" ? Opcode.Text : Opcode.Binary;
       const extension = this.#extensionFor(compress, undefined);
       reservedBits = extension?.reservedBits ?? 0;
-      this.#sending = { type, extension, highSurrogate: "" };
-    } else if (type !== this.#sending.type) {
+      sending = { type, extension, highSurrogate: "" };
+    } else if (type !== sending.type) {
       throw new TypeError(
-        `The message that is being sent is ${this.#sending.type} (${type})`,
+        `The message that is being sent is ${sending.type} (${type})`,
       );
     }
-    const payload = this.#encodePart(data, fin, this.#sending);
-    const encoded = this.#sending.extension?.encode(payload, fin, false);
-    if (fin) this.#sending = undefined;
+    const payload = this.#encodePart(data, fin, sending);
+    const encoded = sending.extension?.encode(payload, fin, false);
     this.#output.frame(opcode, encoded ?? payload, fin, reservedBits);
+    // Not before: what throws has sent nothing, and begun no message.
+    this.#sending = fin ? undefined : sending;
   }
 
   /**
@@ -1140,8 +1162,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     }
   }
 
-  // §5.5.2: as soon as is practical, unless a Close frame was received; none is
-  // owed to a peer that was told goodbye.
+  // §5.5.2: as soon as is practical, unless a Close frame was received. Behind a
+  // Close frame of this side's, §5.5.1 forbids data frames only; but, as browsers
+  // do, nothing at all is sent there (docs/limitations.md).
   #answerPing(data: Uint8Array<ArrayBuffer>): void {
     if (this.#state !== "open") return;
     if (this.#pongsQueued > MAX_QUEUED_PONGS) {
@@ -1150,6 +1173,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     }
     this.#pongsQueued += data.length + 2;
     this.#output.frame(Opcode.Pong, data);
+    this.#lastPongEnd = this.#output.byteLength;
   }
 
   // §5.5.1: the answer to a Close frame is one with the same code
@@ -1209,8 +1233,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     const before = sending.highSurrogate;
     if (typeof data !== "string") {
       if (before === "") return data;
+      const bytes = joined(encoder.encode(before), data);
       sending.highSurrogate = "";
-      return joined(encoder.encode(before), data);
+      return bytes;
     }
     const whole = before + data;
     const isCut = !fin && HIGH_SURROGATE_AT_END.test(whole);

@@ -1,11 +1,38 @@
 /** The streams in memory of `testing.ts`, with all that our own tests look at. */
 import type { ByteDuplex } from "../connection.ts";
-
-export {
-  MemoryDuplex,
+import {
+  MemoryDuplex as Plain,
   type MemoryDuplexOptions as DuplexPairOptions,
-  memoryDuplexPair as duplexPair,
+  memoryDuplexPair,
 } from "../_memory_duplex.ts";
+
+export type { DuplexPairOptions };
+
+/** One end, which remembers what was read and written. */
+export class MemoryDuplex extends Plain {
+  /** The length of each write that has been taken, in order. */
+  readonly writes: number[] = [];
+  /** The length that each read asked for, in order. */
+  readonly reads: number[] = [];
+
+  override read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    if (!this.isClosed) this.reads.push(into.length);
+    return super.read(into);
+  }
+
+  override write(bytes: Uint8Array): Promise<number> {
+    const writing = super.write(bytes);
+    writing.then((length) => this.writes.push(length), () => {});
+    return writing;
+  }
+}
+
+/** Both ends. */
+export function duplexPair(
+  options?: DuplexPairOptions,
+): [MemoryDuplex, MemoryDuplex] {
+  return memoryDuplexPair(options, MemoryDuplex);
+}
 
 /** One end as a pair of web streams. */
 export function toStreams(

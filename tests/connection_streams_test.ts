@@ -12,6 +12,7 @@ import {
   WebSocketConnection,
 } from "../connection.ts";
 import { PreparedMessage } from "../prepared.ts";
+import { duplexPair } from "./_duplex_pair.ts";
 import { concat, pattern, utf8 } from "./_bytes.ts";
 import {
   bounded,
@@ -711,6 +712,43 @@ Deno.test(
       }
     })
   ),
+);
+
+/** As Node's Buffer is: slice() is a view. */
+class Viewing extends Uint8Array {
+  override slice(start?: number, end?: number): Uint8Array<ArrayBuffer> {
+    return this.subarray(start, end) as Uint8Array<ArrayBuffer>;
+  }
+}
+
+Deno.test(
+  "bytes whose slice() does not copy are copied, too",
+  bounded(async () => {
+    const parts: Uint8Array[] = [];
+    const { readable } = new TransformStream<Uint8Array, Uint8Array>();
+    const writable = new WritableStream<Uint8Array>({
+      write: (part) => void parts.push(part),
+    });
+    const ws = new WebSocketConnection({ readable, writable }, {
+      role: "server",
+      heartbeatInterval: 0,
+    });
+    const data = new Viewing(200_000).fill(1);
+    await ws.send(data); // it may change now
+    data.fill(2);
+    const written = concat(...parts);
+    assertEquals(written.length, 10 + data.length);
+    assert(written.subarray(10).every((byte) => byte === 1));
+    ws.terminate();
+
+    const [near, far] = duplexPair();
+    const buffer = new Viewing(utf8("abc"));
+    await near.write(buffer);
+    buffer.fill(0);
+    const into = new Uint8Array(3);
+    await far.read(into);
+    assertEquals(into, utf8("abc"));
+  }),
 );
 
 // readable and writable

@@ -1,5 +1,10 @@
 /** Messages that are encoded once. How they are sent is in protocol_sending_test.ts. */
-import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import { decodeFrame, Opcode, RSV2 } from "../frame.ts";
 import { PreparedMessage } from "../prepared.ts";
 import { pattern, utf8 } from "./_bytes.ts";
@@ -81,6 +86,12 @@ Deno.test("it is transformed once for all that share the parameters", () => {
   // One that is not transformed stands apart, whatever the key.
   message.frame(sharing(""));
   assertEquals(contentOf(message.frame())[1], 0);
+});
+
+Deno.test("it can't be transformed for all where that depends on earlier messages", () => {
+  const message = new PreparedMessage("abc");
+  const mine = flipping(); // without a sharingKey
+  assertThrows(() => message.frame(mine), TypeError, "[x-flip]");
 });
 
 Deno.test("what an extension leaves alone has none of its bits", () => {

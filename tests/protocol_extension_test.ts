@@ -1,6 +1,7 @@
 /** What the protocol owes to an extension: RFC 6455 §5.2 and §9. */
 import { assert, assertEquals } from "@std/assert";
 import { type FrameInit, RSV1, RSV2, RSV3 } from "../frame.ts";
+import { permessageDeflate } from "../deflate.ts";
 import type { NegotiatedExtension } from "../extension.ts";
 import { WebSocketProtocol } from "../protocol.ts";
 import { concat, hex, pattern, utf8 } from "./_bytes.ts";
@@ -24,6 +25,7 @@ import {
   ROLES,
   sent,
   sentBy,
+  takeAll,
   text,
   textEvent,
   WAYS,
@@ -338,7 +340,7 @@ Deno.test("what is transformed may be a little longer than the message", () => {
       },
     });
     const options = { role, extension, maxMessageSize: 10_000 };
-    const allowed = 10_100 + 1024;
+    const allowed = 10_100 + 1024 + 16;
     const fits = { ...binary(pattern(allowed)), reservedBits: RSV2 };
     assertEquals(outcome(options, wire(role, fits)).events, [
       binaryEvent(new Uint8Array(10_000)),
@@ -347,9 +349,32 @@ Deno.test("what is transformed may be a little longer than the message", () => {
     const [event] = outcome(options, wire(role, over)).events;
     assert(event?.type === "close" && event.code === 1009);
     const half = { ...fits, fin: false };
-    const [sum] = outcome(options, wire(role, half, last("x"))).events;
+    const seventeen = last("x".repeat(17)); // a fragment may cost 16 of them
+    const [sum] = outcome(options, wire(role, half, seventeen)).events;
     assert(sum?.type === "close" && sum.code === 1009);
   }
+});
+
+Deno.test("the ends of many short fragments do not count as the message", () => {
+  const deflate = permessageDeflate();
+  const client = new WebSocketProtocol({
+    role: "client",
+    extension: deflate.confirm([]),
+  });
+  const server = new WebSocketProtocol({
+    role: "server",
+    extension: deflate.accept([]),
+    maxMessageSize: 65_536,
+  });
+  const LENGTH = 12_000;
+  for (let i = 0; i < LENGTH; i++) {
+    client.sendFragment("text", String.fromCharCode(97 + i * i % 26));
+  }
+  client.sendFragment("text", "", { fin: true });
+  assert(client.outputLength > 100_000);
+  const [event] = feed(server, [takeAll(client)]);
+  assert(event?.type === "text", event?.type);
+  assertEquals(event.data.length, LENGTH);
 });
 
 Deno.test("§8.1: what comes out of an extension as text is checked", () => {
@@ -519,5 +544,43 @@ Deno.test("mayGoOn: what comes out pauses, and goes on as if it had not", () => 
     // 4,096 bytes in parts of 1,024, and two of 2: every other one pauses.
     assertEquals(parts, 6);
     assertEquals(pauses, 3);
+  }
+});
+
+Deno.test("an extension is disposed of when the transport has ended, once", () => {
+  let disposed = 0;
+  const extension = flipping({
+    dispose() {
+      disposed++;
+      throw new Error("mine");
+    },
+  });
+  const protocol = new WebSocketProtocol({ role: "server", extension });
+  protocol.close();
+  assertEquals(disposed, 0);
+  assertEquals(protocol.receiveEnd()?.code, 1006);
+  assertEquals(protocol.receiveEnd(), undefined);
+  assertEquals(disposed, 1);
+});
+
+Deno.test("compressed messages that end with their connection take no place from others", () => {
+  const deflate = permessageDeflate({ maxUnfinished: 4 });
+  const begun = (): WebSocketProtocol => {
+    const client = new WebSocketProtocol({
+      role: "client",
+      extension: deflate.confirm([]),
+    });
+    const server = new WebSocketProtocol({
+      role: "server",
+      extension: deflate.accept([]),
+    });
+    client.sendFragment("text", "a".repeat(100));
+    assertEquals(feed(server, [takeAll(client)]), []);
+    return server;
+  };
+  for (let i = 0; i < 10; i++) {
+    const server = begun();
+    assertEquals(server.state, "open");
+    server.receiveEnd();
   }
 });

@@ -458,6 +458,34 @@ Deno.test("§5.5.3: pongs stay bounded while earlier output is taken bit by bit"
   assertEquals(sentBy(protocol).length, 517 + 1);
 });
 
+Deno.test("§5.5.3: pongs are answered for ever, though other output always waits", () => {
+  const protocol = new WebSocketProtocol({ role: "server" });
+  const pings = wire("server", ...Array(100).fill(ping(pattern(125))));
+  protocol.sendBinary(new Uint8Array(131072));
+  let pongs = 0;
+  for (let i = 0; i < 100; i++) {
+    feed(protocol, [pings]);
+    const before = protocol.outputLength;
+    protocol.sendBinary(new Uint8Array(131072));
+    // All but the last message, which waits for the next round.
+    while (protocol.outputLength > 131072) {
+      const bytes = protocol.takeOutput()!;
+      if (bytes.length < 131072) pongs += Math.floor(bytes.length / 127);
+      protocol.releaseOutput();
+    }
+    assert(before < 131072 + 127 * 101 + 20, `${before}`);
+  }
+  assertEquals(pongs, 100 * 100);
+});
+
+Deno.test("§5.5.3: pongs that were dropped do not count", () => {
+  const protocol = new WebSocketProtocol({ role: "server" });
+  feed(protocol, [wire("server", ...Array(600).fill(ping(pattern(125))))]);
+  protocol.dropOutput();
+  feed(protocol, [wire("server", ping("a"), ping("b"))]);
+  assertEquals(sentBy(protocol), [pong("a"), pong("b")].map(sent));
+});
+
 Deno.test("a pong put off goes out once the others are taken, with its own data", () => {
   const protocol = new WebSocketProtocol({ role: "server" });
   feed(protocol, [wire("server", ...Array(600).fill(ping(pattern(125))))]);

@@ -258,6 +258,44 @@ Deno.test("§5.4: a message of unknown length goes out in fragments", () => {
   }
 });
 
+Deno.test("§5.4: a fragment that can't be sent has not begun a message", () => {
+  for (const role of ROLES) {
+    const extension = flipping({
+      encode(data) {
+        if (data.length > 3) throw new RangeError("mine");
+        return flip(data);
+      },
+    });
+    const protocol = new WebSocketProtocol({ role, extension });
+    assertThrows(
+      () => protocol.sendFragment("text", "long", { compress: true }),
+      RangeError,
+      "mine",
+    );
+    const wrong = null as unknown as string;
+    assertThrows(
+      () => protocol.sendFragment("text", wrong, { compress: false }),
+      TypeError,
+    );
+    assertEquals(protocol.outputLength, 0);
+    protocol.sendFragment("binary", utf8("a"), { compress: false });
+    assertThrows(() => protocol.sendFragment("text", "b"), TypeError);
+    protocol.sendFragment("binary", utf8("c"), { fin: true });
+    protocol.sendFragment("text", "d\ud83d", { compress: false });
+    assertThrows(() => protocol.sendFragment("text", wrong), TypeError);
+    protocol.sendFragment("text", "\udc4b", { fin: true });
+    assertEquals(
+      sentBy(protocol),
+      [
+        binary("a", false),
+        last("c"),
+        text("d", false),
+        last("\u{1f44b}"),
+      ].map(sent),
+    );
+  }
+});
+
 Deno.test("§5.4: control frames go out between fragments", () => {
   for (const role of ROLES) {
     assertEquals(
