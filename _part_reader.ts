@@ -19,6 +19,12 @@ export class PartReader {
       | AsyncIterable<string | Uint8Array>
       | Iterable<string | Uint8Array>,
   ) {
+    // A string would be iterated by its characters.
+    if (typeof source !== "object" || source === null) {
+      throw new TypeError(
+        `A message in parts is an iterable of strings or bytes (${typeof source})`,
+      );
+    }
     this.#iterator = Symbol.asyncIterator in source
       ? source[Symbol.asyncIterator]()
       : source[Symbol.iterator]();

@@ -93,10 +93,17 @@ export interface Acceptance {
    * @default {undefined} (those of {@linkcode AnswerOptions.extensions})
    */
   extensions?: readonly Extension[] | undefined;
+  /**
+   * What the connection is to know of the request, such as whose it is: its
+   * {@linkcode ConnectionRequest.data | request.data}.
+   *
+   * @default {undefined}
+   */
+  data?: unknown;
 }
 
 /** What is known of a request besides what it says. */
-export interface RequestInfo {
+export interface RequestContext {
   /** Who sent it, where the transport says so: a proxy, perhaps. */
   readonly remoteAddr: RemoteAddress | undefined;
 }
@@ -140,7 +147,7 @@ export interface AnswerOptions {
   onRequest?:
     | ((
       request: UpgradeRequest,
-      info: RequestInfo,
+      context: RequestContext,
     ) => Acceptance | void | Promise<Acceptance | void>)
     | undefined;
 }
@@ -375,7 +382,7 @@ async function answer(
       role: "server",
       protocol,
       extension,
-      request: new AcceptedRequest(request.target, head),
+      request: new AcceptedRequest(request.target, head, acceptance.data),
       received: rest,
     });
   } catch (error) {
@@ -389,10 +396,12 @@ async function answer(
 /** As much of a request as is kept while the connection lives. */
 class AcceptedRequest implements ConnectionRequest {
   readonly target: string;
+  readonly data: unknown;
   readonly #head: UpgradeHead;
 
-  constructor(target: string, head: UpgradeHead) {
+  constructor(target: string, head: UpgradeHead, data: unknown) {
     this.target = target;
+    this.data = data;
     this.#head = head;
   }
 

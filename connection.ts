@@ -161,6 +161,13 @@ export interface ConnectionRequest {
   readonly target: string;
   /** The header fields of the request. */
   readonly headers: Headers;
+  /**
+   * What the server's `onRequest` has found out, such as who the user is: the
+   * `data` that it has returned.
+   *
+   * @default {undefined}
+   */
+  readonly data?: unknown;
 }
 
 /** Options of {@linkcode WebSocketConnection.prototype.forEach | forEach()}. */
@@ -195,16 +202,31 @@ export interface SendOptions extends MessageOptions, AbortOptions {}
  */
 export type Message = string | Uint8Array<ArrayBuffer>;
 
-/** A message that is received in parts. */
-export interface IncomingStream {
+/** A binary message that is received in parts. */
+export interface IncomingBinary {
   /** What the message is. */
-  readonly type: "text" | "binary";
+  readonly type: "binary";
   /**
    * Its parts as they arrive. Cancelling it, or leaving its iteration, skips the
    * rest of the message.
    */
+  readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
+}
+
+/** A text message that is received in parts. */
+export interface IncomingText {
+  /** What the message is. */
+  readonly type: "text";
+  /**
+   * Its parts as they arrive, none of which ends within a character: strings, or
+   * bytes with `textAs: "bytes"`. Cancelling it, or leaving its iteration, skips
+   * the rest of the message.
+   */
   readonly readable: ReadableStream<Message>;
 }
+
+/** A message that is received in parts. */
+export type IncomingStream = IncomingBinary | IncomingText;
 
 const encoder = new TextEncoder();
 
@@ -312,7 +334,10 @@ export class WebSocketConnection
     checkLimits(options);
     this.role = options.role;
     this.protocol = options.protocol;
-    this.extension = options.extension;
+    const { extension } = options;
+    // What it does is the connection's matter alone.
+    this.extension = extension &&
+      { name: extension.name, parameters: extension.parameters };
     this.request = options.request;
     this.remoteAddr = transport.remoteAddr;
     this.#highWaterMark = options.highWaterMark ?? 128 * 1024;
@@ -537,14 +562,14 @@ export class WebSocketConnection
       this.#assertClosedWell();
       return undefined;
     }
-    const stream: IncomingStream = {
+    const stream = {
       type: first.type === "chunk" ? first.of : first.type,
       readable: this.#readParts(first, () => {
         if (this.#incoming !== stream) return;
         this.#incoming = undefined;
         this.#pump.takeParts(false);
       }),
-    };
+    } as IncomingStream;
     if (!isLast(first)) {
       this.#incoming = stream;
       this.#pump.takeParts(true);

@@ -37,7 +37,7 @@ import {
   type AnswerOptions,
   readRequest,
   type ReceivedRequest,
-  type RequestInfo,
+  type RequestContext,
 } from "./accept.ts";
 import {
   ConnectionClosedError,
@@ -155,7 +155,10 @@ export interface ServeOptions
    * @default {undefined} (404 to all)
    */
   handler?:
-    | ((request: Request, info: RequestInfo) => Response | Promise<Response>)
+    | ((
+      request: Request,
+      context: RequestContext,
+    ) => Response | Promise<Response>)
     | undefined;
   /**
    * How many connections there may be; more are answered with 503.

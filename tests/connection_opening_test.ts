@@ -4,6 +4,7 @@ import {
   assertEquals,
   assertInstanceOf,
   assertRejects,
+  assertStrictEquals,
 } from "@std/assert";
 import { accept, readRequest } from "../accept.ts";
 import { connect, type ConnectOptions } from "../connect.ts";
@@ -286,6 +287,23 @@ Deno.test(
 );
 
 Deno.test(
+  "accept(): what onRequest has found out goes with the connection",
+  bounded(async () => {
+    const user = { name: "Anna" };
+    for (const data of [user, undefined]) {
+      const [near, far] = duplexPair();
+      await write(far, utf8(REQUEST));
+      const ws = await accept(near, {
+        onRequest: () => Promise.resolve({ data }),
+      });
+      assertStrictEquals(ws.request?.data, data);
+      ws.terminate();
+      await ws.closed;
+    }
+  }),
+);
+
+Deno.test(
   "accept(): an error that cannot be told still ends the connection",
   bounded(async () => {
     const headers = { "X-Why": "\x7f", "X-Other": "yes" };
@@ -535,7 +553,11 @@ Deno.test(
         )),
       );
       const ws = await accept(near, { extensions: [permessageDeflate()] });
-      assertEquals(ws.extension !== undefined, isTaken);
+      // What was agreed on, not what does it.
+      assertEquals(
+        ws.extension,
+        isTaken ? { name: "permessage-deflate", parameters: [] } : undefined,
+      );
       ws.terminate();
       await ws.closed;
     }

@@ -59,6 +59,23 @@ function source<T>() {
 // sendStream()
 
 Deno.test(
+  "sendStream() takes no string for its characters",
+  bounded(async () => {
+    const { ws, peer } = open();
+    for (const [wrong, what] of [["text", "string"], [5, "number"]] as const) {
+      await assertRejects(
+        () => ws.sendStream(wrong as Iterable<string>),
+        TypeError,
+        `A message in parts is an iterable of strings or bytes (${what})`,
+      );
+    }
+    await ws.send("next");
+    await peer.expect(text("next"));
+    ws.terminate();
+  }),
+);
+
+Deno.test(
   "sendStream() sends a message in fragments, text or binary by its parts",
   bounded(async () => {
     const { ws, peer } = open();

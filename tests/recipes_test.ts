@@ -340,11 +340,10 @@ Deno.test("authentication: a connection ends with its session", async () => {
   // It may end while the request is being accepted.
   const [late, itsClient] = duplexPair();
   const [lateServer, lateWs] = await Promise.all([
-    accept(late),
-    connect("ws://test/", {
-      dial: () => itsClient,
-      headers: { authorization: `Bearer ${token}` },
+    accept(late, {
+      onRequest: () => ({ data: { name: "Zoë", until: Date.now() - 1 } }),
     }),
+    connect("ws://test/", { dial: () => itsClient }),
   ]);
   const ended = onConnection(lateServer);
   assertEquals((await within(lateWs.closed)).code, 1008);

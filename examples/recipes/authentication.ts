@@ -82,11 +82,11 @@ function tokenOf(headers: Headers): string | undefined {
   return bearer ?? cookie;
 }
 
-/** Throws a `HandshakeError` unless a request brings a session along. */
+/** The session that a request brings along; without one, it is answered 401. */
 async function authenticate(
   sessions: Sessions,
   headers: Headers,
-): Promise<void> {
+): Promise<Session> {
   const token = tokenOf(headers);
   if (token === undefined) {
     throw new HandshakeError("Log in first: POST /login", {
@@ -94,7 +94,8 @@ async function authenticate(
       headers: { "WWW-Authenticate": "Bearer" },
     });
   }
-  if (await sessions.verify(token) !== undefined) return;
+  const session = await sessions.verify(token);
+  if (session !== undefined) return session;
   throw new HandshakeError("This session is over, or never was one", {
     status: 401,
     headers: { "WWW-Authenticate": 'Bearer error="invalid_token"' },
@@ -148,14 +149,12 @@ export function authenticated(
       return new Response(`${token}\n`, { headers: { "set-cookie": cookie } });
     },
     onRequest: async ({ headers }) => {
-      await authenticate(sessions, headers);
+      return { data: await authenticate(sessions, headers) };
     },
     onConnection: async (ws) => {
       const end = () =>
         ws.close(CloseCode.PolicyViolation, "This session is over");
-      const session = await sessions.verify(tokenOf(ws.request!.headers) ?? "");
-      if (session === undefined) return await end(); // since it was accepted
-      const { name, until } = session;
+      const { name, until } = ws.request!.data as Session;
       // A connection may outlast the session it was opened with.
       const timer = setTimeout(end, until - Date.now());
       ws.closed.then(() => clearTimeout(timer));
