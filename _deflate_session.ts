@@ -10,6 +10,7 @@ import type { ExtensionParameters, NegotiatedExtension } from "./extension.ts";
 import { CloseCode, ProtocolError, RSV1 } from "./frame.ts";
 import { History, type Inflater } from "./_inflater.ts";
 import { type Leases, Spares } from "./_leases.ts";
+import type { Line, Place } from "./_line.ts";
 
 // How many machines are kept for no connection in particular: enough for those
 // that keep no context, which need one at a time.
@@ -30,8 +31,11 @@ export interface SessionResources {
   deflaters: Leases<DeflateSession, Deflater>;
   /** The same for decompressors. */
   inflaters: Leases<DeflateSession, Inflater>;
-  /** The messages that have begun to come, and keep a decompressor. */
-  unfinished: { count: number; readonly most: number };
+  /**
+   * Those whose message has begun to come and keeps a decompressor, from the one
+   * that has waited longest for the rest of it; and how many there may be.
+   */
+  unfinished: { readonly line: Line<DeflateSession>; readonly most: number };
   /** Names the compressor's settings. */
   settingsKey: string;
   /** The shortest message to compress, in bytes, with and without context. */
@@ -70,7 +74,8 @@ export class DeflateSession implements NegotiatedExtension {
   readonly #history: History | undefined;
   // Lent for the length of a message; between messages it may go to others.
   #inflater: Inflater | undefined;
-  #isUnfinished = false;
+  #place: Place<DeflateSession> | undefined;
+  #isTurnedOut = false;
   #output: ((piece: Uint8Array<ArrayBuffer>) => void) | undefined;
 
   /**
@@ -137,10 +142,13 @@ export class DeflateSession implements NegotiatedExtension {
     fin: boolean,
     output: (piece: Uint8Array<ArrayBuffer>) => void,
   ): void {
+    if (this.#isTurnedOut) throw this.#turnedOut();
+    // Nothing of a message needs nothing, and is no progress.
+    if (data.length === 0 && !fin) return;
+    if (!fin) this.#keepUnfinished();
     const inflater = this.#inflater ??= this.#claimInflater();
     this.#output = output;
     try {
-      if (!fin && !this.#isUnfinished) this.#beginUnfinished();
       inflater.push(data, this.#takePiece);
       if (!fin) return;
       inflater.finish(this.#takePiece);
@@ -160,23 +168,35 @@ export class DeflateSession implements NegotiatedExtension {
   }
 
   // What is in a decompressor in mid-message is nowhere else: it cannot be lent
-  // to others, and who begins many messages would have as many of them.
-  #beginUnfinished(): void {
-    const { unfinished } = this.#resources;
-    if (unfinished.count >= unfinished.most) {
-      throw new ProtocolError(
-        `Too many compressed messages are unfinished (${unfinished.count})`,
-        { closeCode: CloseCode.TryAgainLater, kind: "extension" },
-      );
-    }
-    unfinished.count++;
-    this.#isUnfinished = true;
+  // to others, and who begins many messages would have as many of them. If there
+  // are too many, it is not the newcomer that goes: to begin messages and not to
+  // end them would lock everybody else out.
+  #keepUnfinished(): void {
+    const { line, most } = this.#resources.unfinished;
+    if (this.#place !== undefined) line.leave(this.#place);
+    else if (line.length >= most) line.first!.#turnOut();
+    this.#place = line.enter(this);
   }
 
   #endUnfinished(): void {
-    if (!this.#isUnfinished) return;
-    this.#isUnfinished = false;
-    this.#resources.unfinished.count--;
+    if (this.#place === undefined) return;
+    this.#resources.unfinished.line.leave(this.#place);
+    this.#place = undefined;
+  }
+
+  // The connection is not told before its peer goes on with the message: there
+  // is nothing else that it could miss.
+  #turnOut(): void {
+    this.#isTurnedOut = true;
+    this.#returnInflater();
+  }
+
+  #turnedOut(): ProtocolError {
+    const { most } = this.#resources.unfinished;
+    return new ProtocolError(
+      `A compressed message came too slowly: others were in need of its memory (${most})`,
+      { closeCode: CloseCode.TryAgainLater, kind: "extension" },
+    );
   }
 
   idle(): void {

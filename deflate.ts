@@ -92,6 +92,7 @@ import type {
 } from "./extension.ts";
 import { Inflater } from "./_inflater.ts";
 import { Leases } from "./_leases.ts";
+import { Line } from "./_line.ts";
 
 /**
  * Options of {@linkcode permessageDeflate}. Those that begin with `server` or
@@ -195,7 +196,8 @@ export interface PermessageDeflateOptions {
    * How many compressed messages may be unfinished at the same time, of all
    * connections that are negotiated through one object. From its first part to
    * its last, each keeps a decompressor, 45 to 90 KiB, however short it is. One
-   * more fails its connection with 1013.
+   * more takes that of the message that has waited longest for its next part,
+   * whose connection fails with 1013 if that part comes.
    *
    * @default {4096}
    */
@@ -283,7 +285,7 @@ class PermessageDeflate implements Extension {
         kind: "",
         make: (windowBits) => new Inflater(windowBits),
       }),
-      unfinished: { count: 0, most: maxUnfinished },
+      unfinished: { line: new Line(), most: maxUnfinished },
       settingsKey,
       threshold: threshold === undefined ? THRESHOLD : {
         contextTakeover: threshold,

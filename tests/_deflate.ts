@@ -21,6 +21,7 @@ import {
 import type { ExtensionParameters, NegotiatedExtension } from "../extension.ts";
 import { Inflater } from "../_inflater.ts";
 import { Leases } from "../_leases.ts";
+import { Line } from "../_line.ts";
 import { concat, pattern, utf8 } from "./_bytes.ts";
 
 /** The compressors, by name: the runtime's best, and the one of all runtimes. */
@@ -59,7 +60,7 @@ export function sessionMaker(
       kind: "",
       make: (windowBits) => new Inflater(windowBits),
     }),
-    unfinished: { count: 0, most: Infinity },
+    unfinished: { line: new Line<DeflateSession>(), most: Infinity },
     settingsKey,
     threshold: { contextTakeover: threshold, noContextTakeover: threshold },
   };

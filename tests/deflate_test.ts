@@ -20,6 +20,7 @@ import { isUsable } from "../_deflater.ts";
 import { decodeFrameHeader, ProtocolError, type Role } from "../frame.ts";
 import { History, Inflater, PIECE_SIZE } from "../_inflater.ts";
 import { Leases, Spares } from "../_leases.ts";
+import { Line, type Place } from "../_line.ts";
 import { PreparedMessage } from "../prepared.ts";
 import { type ProtocolEvent, WebSocketProtocol } from "../protocol.ts";
 import { assertFault } from "./_assert.ts";
@@ -594,54 +595,129 @@ Deno.test("more connections than contexts: each still gets its own", () => {
   }
 });
 
-Deno.test("300 messages that begin and do not end hold no more than may be unfinished", () => {
-  const whole = deflate(utf8("Hello, ".repeat(30))).slice(0, -4);
-  const offers: ExtensionParameters[] = [
-    [],
-    [["client_no_context_takeover", undefined]],
-  ];
-  for (const offer of offers) {
-    const extension = permessageDeflate({ maxUnfinished: 200 });
-    const sessions = Array.from(
-      { length: 300 },
-      () => extension.accept(offer)!,
+const WHOLE = deflate(utf8("Hello, ".repeat(30))).slice(0, -4);
+
+function begin(session: NegotiatedExtension): void {
+  session.decode(WHOLE.subarray(0, 5), false, () => {});
+}
+
+function goOn(session: NegotiatedExtension): void {
+  session.decode(WHOLE.subarray(5, 6), false, () => {});
+}
+
+function end(session: NegotiatedExtension, goneOn = false): void {
+  session.decode(WHOLE.subarray(goneOn ? 6 : 5), true, () => {});
+}
+
+function assertTurnedOut(session: NegotiatedExtension): void {
+  for (let i = 0; i < 2; i++) {
+    const error = assertThrows(() => goOn(session), ProtocolError);
+    assertEquals([error.closeCode, error.kind], [1013, "extension"]);
+    assertEquals(
+      error.message,
+      "A compressed message came too slowly: others were in need of its memory (20)",
     );
-    const begin = (session: NegotiatedExtension) =>
-      session.decode(whole.subarray(0, 5), false, () => {});
-    const end = (session: NegotiatedExtension) =>
-      session.decode(whole.subarray(5), true, () => {});
-    const assertRefused = (session: NegotiatedExtension) => {
-      const error = assertThrows(() => begin(session), ProtocolError);
-      assertEquals([error.closeCode, error.kind], [1013, "extension"]);
-      assertEquals(
-        error.message,
-        "Too many compressed messages are unfinished (200)",
-      );
-    };
-    sessions.slice(0, 200).forEach(begin);
-    sessions.slice(200).forEach(assertRefused);
-    // Whole messages need nothing for longer.
-    for (let i = 0; i < 2; i++) sessions[299]!.decode(whole, true, () => {});
-    // Those that end, fail or go away make room, once each; to go on is nothing.
-    sessions[0]!.decode(whole.subarray(5, 6), false, () => {});
-    assertRefused(sessions[200]!);
-    end(sessions[1]!);
-    sessions[2]!.dispose!();
-    sessions[2]!.dispose!();
+  }
+}
+
+const TAKEOVERS: ExtensionParameters[] = [
+  [],
+  [["client_no_context_takeover", undefined]],
+];
+
+Deno.test("who begins messages and does not end them turns out nobody else", () => {
+  for (const offer of TAKEOVERS) {
+    const extension = permessageDeflate({ maxUnfinished: 20 });
+    const accept = () => extension.accept(offer)!;
+    const stalled = Array.from({ length: 20 }, accept);
+    stalled.forEach(begin);
+    // Others come in turn, each with a message in two parts...
+    for (let i = 0; i < 5; i++) {
+      const other = accept();
+      begin(other);
+      end(other);
+      decodeAll(other, WHOLE);
+    }
+    // ...which costs one of those its message: the one that has waited longest.
+    assertTurnedOut(stalled[0]!);
+    begin(accept());
+    goOn(stalled[1]!);
+    begin(accept());
+    assertTurnedOut(stalled[2]!);
+    end(stalled[1]!, true);
+    begin(accept());
+    end(stalled[3]!);
+  }
+});
+
+Deno.test("who goes on with its message keeps what it needs, whoever begins others", () => {
+  for (const offer of TAKEOVERS) {
+    const extension = permessageDeflate({ maxUnfinished: 20 });
+    const accept = () => extension.accept(offer)!;
+    const slow = accept();
+    const data = noise(1000);
+    const encoded = deflate(data).slice(0, -4);
+    const pieces: Uint8Array[] = [];
+    for (let i = 0; i < encoded.length; i++) {
+      const fin = i === encoded.length - 1;
+      slow.decode(encoded.subarray(i, i + 1), fin, (it) => pieces.push(it));
+      for (let j = 0; j < 19; j++) begin(accept());
+    }
+    assertEquals(concat(...pieces), data);
+    // Empty fragments are no progress.
+    const idle = accept();
+    begin(idle);
+    for (let j = 0; j < 19; j++) begin(accept());
+    idle.decode(new Uint8Array(0), false, () => {});
+    begin(accept());
+    assertTurnedOut(idle);
+  }
+});
+
+Deno.test("messages that have not really begun hold nothing", () => {
+  for (const offer of TAKEOVERS) {
+    const extension = permessageDeflate({ maxUnfinished: 20 });
+    const accept = () => extension.accept(offer)!;
+    const sessions = Array.from({ length: 20 }, accept);
+    sessions.forEach(begin);
+    const empty = Array.from({ length: 30 }, accept);
+    for (const session of empty) {
+      session.decode(new Uint8Array(0), false, () => {});
+    }
+    for (const session of sessions) end(session);
+    for (const session of empty) {
+      assertEquals(decodeAll(session, WHOLE), utf8("Hello, ".repeat(30)));
+    }
+  }
+});
+
+Deno.test("messages that end, fail, or whose connections do, make room", () => {
+  for (const offer of TAKEOVERS) {
+    const extension = permessageDeflate({ maxUnfinished: 20 });
+    const accept = () => extension.accept(offer)!;
+    const first = accept();
+    begin(first);
+    const others = Array.from({ length: 19 }, accept);
+    others.forEach(begin);
+    end(others[0]!);
+    others[1]!.dispose!();
+    others[1]!.dispose!();
     const tooMuch = new Error("It is too much");
     assertThrows(
       () =>
-        sessions[3]!.decode(whole.subarray(5), false, () => {
+        others[2]!.decode(WHOLE.subarray(5), false, () => {
           throw tooMuch;
         }),
       Error,
       tooMuch.message,
     );
-    sessions.slice(200, 203).forEach(begin);
-    assertRefused(sessions[203]!);
-    end(sessions[200]!);
-    begin(sessions[1]!);
-    assertRefused(sessions[203]!);
+    for (let i = 0; i < 3; i++) begin(accept());
+    goOn(first);
+    for (let i = 0; i < 16; i++) begin(accept());
+    end(first, true);
+    // Somebody turned out has nothing left to give up.
+    assertTurnedOut(others[18]!);
+    others[18]!.dispose!();
   }
 });
 
@@ -744,6 +820,27 @@ Deno.test("leases: few are spare, the others closed, and all of the right kind",
   assertEquals(Counted.made, 8);
   assertEquals(leases.borrow(9).number, 8);
 });
+
+property(
+  "a line is an array that one can leave anywhere",
+  [fc.array(fc.nat({ max: 9 }), { maxLength: 60 })],
+  (steps) => {
+    const line = new Line<number>();
+    const slow: Place<number>[] = [];
+    steps.forEach((step, i) => {
+      const leaving = slow.splice(step, 1);
+      if (leaving[0] !== undefined) line.leave(leaving[0]);
+      else slow.push(line.enter(i));
+      assertEquals(line.length, slow.length);
+      assertEquals(line.first, slow[0]?.holder);
+    });
+    for (const place of slow) {
+      assertStrictEquals(line.first, place.holder);
+      line.leave(place);
+    }
+    assertEquals([line.length, line.first], [0, undefined]);
+  },
+);
 
 property(
   "the history is the end of what has come out",

@@ -1,8 +1,19 @@
 /** Compressed messages that cost the receiver, or the sender, the most time. */
-import { assert } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { connect } from "../connect.ts";
+import { permessageDeflate } from "../deflate.ts";
 import { Opcode, RSV1 } from "../frame.ts";
 import { Inflater } from "../_inflater.ts";
-import { isLinux, masked, pour, swallow, Target, times } from "./_hostile.ts";
+import {
+  closeAll,
+  closeCode,
+  isLinux,
+  masked,
+  pour,
+  swallow,
+  Target,
+  times,
+} from "./_hostile.ts";
 import { randomNumbers } from "./_protocol.ts";
 import { seed } from "./_property.ts";
 import { within } from "./_server.ts";
@@ -83,4 +94,55 @@ Deno.test({ name: "compression under attack", ignore: !isLinux }, async (t) => {
         });
       },
     ));
+
+  await t.step(
+    "more unfinished messages than there may be",
+    () =>
+      target.attack(
+        "more unfinished messages than there may be",
+        // 4,096 decompressors.
+        { growth: 512 },
+        async () => {
+          const begin = masked({
+            opcode: Opcode.Text,
+            fin: false,
+            reservedBits: RSV1,
+            payload: new Uint8Array([0xf2]),
+          });
+          const clients = [];
+          // A few at once: it is not about crowds.
+          while (clients.length < 4100) {
+            clients.push(
+              ...await times(20, async () => {
+                const client = await target.openCompressed();
+                await client.write(begin);
+                return client;
+              }),
+            );
+          }
+          // A message that takes more than one read, of somebody who comes then.
+          const random = randomNumbers(seed);
+          const hex = () => (random() * 16 | 0).toString(16);
+          const message = Array.from({ length: 100 * 1024 }, hex).join("");
+          await using ws = await connect(target.url, {
+            extensions: [permessageDeflate()],
+          });
+          for (let left = 5; left > 0; left--) {
+            await ws.send(message);
+            assertEquals(await within(ws.receive()), message);
+          }
+          // It is at the expense of the first, if it goes on.
+          const rest = masked({
+            opcode: Opcode.Continuation,
+            payload: new Uint8Array([0x48]),
+          });
+          await clients[0]!.write(rest);
+          assertEquals(await closeCode(clients[0]!), 1013);
+          while (clients.length > 0) {
+            closeAll(clients.splice(-20));
+            await ws.ping();
+          }
+        },
+      ),
+  );
 });
