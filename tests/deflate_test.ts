@@ -870,6 +870,58 @@ Deno.test("the history takes no more memory than there is to remember", () => {
   assertEquals(concat(...history.parts()).length, 0);
 });
 
+/** How much of what peers have sent is remembered while `act` goes on, in bytes. */
+function remembered(act: () => void): number {
+  const histories = new Set<History>();
+  const { append } = History.prototype;
+  History.prototype.append = function (piece: Uint8Array) {
+    histories.add(this);
+    append.call(this, piece);
+  };
+  try {
+    act();
+  } finally {
+    History.prototype.append = append;
+  }
+  const buffers = new Set<ArrayBufferLike>();
+  for (const history of histories) {
+    for (const { buffer } of history.parts()) buffers.add(buffer);
+  }
+  return [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
+
+// What SECURITY.md says of the memory for any number of peers.
+for (
+  const [options, limited, unlimited] of [
+    [{}, 4096, 32768],
+    [{ clientMaxWindowBits: 12 }, 4096, 0],
+    [{ clientMaxWindowBits: 9 }, 512, 0],
+    [{ clientNoContextTakeover: true }, 0, 0],
+  ] as const
+) {
+  Deno.test(`200 peers with a message of 60 bytes each: ${JSON.stringify(options)}`, () => {
+    const message = deflate(new Uint8Array(40_000)).slice(0, -4);
+    assert(message.length <= 60);
+    const extension = permessageDeflate(options);
+    for (
+      const [offer, each] of [
+        [[["client_max_window_bits", undefined]], limited],
+        [[], unlimited],
+      ] as [ExtensionParameters, number][]
+    ) {
+      const sessions = Array.from(
+        { length: 200 },
+        () => extension.accept(offer)!,
+      );
+      const held = remembered(() => {
+        for (const session of sessions) session.decode(message, true, () => {});
+      });
+      assertEquals(held, 200 * each);
+      for (const session of sessions) session.dispose!();
+    }
+  });
+}
+
 /**
  * A message of 32 bytes that are a power of 2 back, or one more than that: one
  * length and one distance in a block with fixed codes (RFC 1951 §3.2.5).
