@@ -297,6 +297,10 @@ Deno.test("parseRequestHead: refused, at the byte that shows it", () => {
     ["GET\t", malformed],
     ["G(", { ...malformed, naming: "[(]" }],
     ["G\xe9", { ...malformed, naming: "[0xe9]" }],
+    ["G\x7f", { ...malformed, naming: "[0x7f]" }],
+    ["GET / HTTP/1.x", { ...malformed, naming: "[x]" }],
+    ["GET  ", { ...malformed, naming: "[0x20]" }],
+    ["GET / H~", { ...malformed, naming: "[~]" }],
     ["GET\r", malformed],
     ["GET\n", malformed],
     ["GET  ", malformed],
@@ -409,7 +413,11 @@ Deno.test("parseResponseHead: refused, at the byte that shows it", () => {
     ["HTTP/1.1 101 a\n", { ...malformed, naming: "a bare LF" }],
     ["HTTP/1.1 101\n", { ...malformed, naming: "a bare LF" }],
     ["HTTP/1.1 101\rX", { ...malformed, naming: "a bare CR" }],
-    ["HTTP/2.0", { status: 0, kind: "http-version", naming: "[2]" }],
+    ["HTTP/1.1x", { ...malformed, naming: "[x] in the version" }],
+    [
+      "HTTP/2.0",
+      { status: 0, kind: "http-version", naming: "must be 1, got [2]" },
+    ],
     [`${start} `, { ...malformed, naming: "folding" }],
     [`${start}X `, { ...malformed, naming: "whitespace" }],
     [`${start}X: \n`, { ...malformed, naming: "a bare LF" }],
@@ -447,6 +455,22 @@ Deno.test("heads: the limit in bytes is that of the head, not of what follows", 
     () => parseResponseHead(response, { maxHeadSize: response.length - 1 }),
     { status: 0, kind: "limit" },
   );
+  // Nor does one come that has not ended at the limit.
+  const part = response.subarray(0, 50);
+  assertEquals(parseResponseHead(part, { maxHeadSize: 51 }), undefined);
+  assertRefused(
+    () => parseResponseHead(part, { maxHeadSize: 50 }),
+    { status: 0, kind: "limit", naming: "[50]" },
+  );
+});
+
+Deno.test("heads: a long value of ISO-8859-1, character by character", () => {
+  const value = Array.from(
+    { length: 10_000 },
+    (_, i) => String.fromCharCode(0xa1 + i % 0x5f),
+  ).join("");
+  const lines = ["GET / HTTP/1.1", "Host: a", `X: ${value}`];
+  assertEquals(request(lines).headers.get("X"), value);
 });
 
 Deno.test("heads: 16 KiB by default, in any part", () => {
@@ -476,6 +500,11 @@ Deno.test("heads: 100 header fields by default", () => {
   assertRefused(
     () => parseResponseHead(head(RFC_RESPONSE), { maxHeaders: 3 }),
     { status: 0, kind: "limit", naming: "[3]" },
+  );
+  const least = ["HTTP/1.1 200 OK", "X: 1"];
+  assertEquals(
+    parseResponseHead(head(least), { maxHeaders: 1 })?.headers.get("X"),
+    "1",
   );
 });
 
@@ -772,6 +801,23 @@ Deno.test("readUpgrade: refused", () => {
   }
 });
 
+Deno.test("readUpgrade: a fault is named, with what it should be", () => {
+  for (
+    const [line, kind, naming] of [
+      ["Sec-WebSocket-Version: 8", "version", "must be 13, got [8]"],
+      ["Sec-WebSocket-Key: no", "key", "16 bytes in base64, once, got [no]"],
+    ] as const
+  ) {
+    const [name] = line.split(":");
+    const error = assertThrows(
+      () => read(edit(RFC_REQUEST, name!, line)),
+      HandshakeError,
+      naming,
+    );
+    assertEquals(error.kind, kind);
+  }
+});
+
 Deno.test("readUpgrade: refused for the request line", () => {
   const [, ...fields] = RFC_REQUEST;
   for (const method of ["POST", "HEAD", "get", "PUT", "OPTIONS"]) {
@@ -1052,6 +1098,46 @@ Deno.test("rejectUpgrade: a whole answer, and the end of the connection", () => 
       "\r\n" +
       "No such room [<b>]\n",
   );
+});
+
+Deno.test("rejectUpgrade: the reason phrases of RFC 9110 section 15", () => {
+  const reasons: Record<number, string> = {
+    300: "",
+    301: "Moved Permanently",
+    302: "Found",
+    303: "See Other",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    410: "Gone",
+    411: "Length Required",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    418: "",
+    421: "Misdirected Request",
+    426: "Upgrade Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+    599: "",
+  };
+  for (const [status, reason] of Object.entries(reasons)) {
+    const error = new HandshakeError("No", { status: Number(status) });
+    const answer = text(rejectUpgrade(error));
+    assertEquals(answer.split("\r\n", 1), [`HTTP/1.1 ${status} ${reason}`]);
+  }
 });
 
 Deno.test("rejectUpgrade: a message of any characters", () => {
