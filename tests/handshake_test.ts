@@ -1272,6 +1272,9 @@ Deno.test("HandshakeError: of the application's own making", () => {
   for (const status of [-1, 1, 99, 1000, 400.5, NaN]) {
     assertThrows(() => new HandshakeError("No", { status }), RangeError);
   }
+  for (const status of [0, 100, 999]) {
+    assertEquals(new HandshakeError("No", { status }).status, status);
+  }
   const headers = { X: "a\r\nb" };
   assertThrows(() => new HandshakeError("No", { headers }), TypeError);
 });
@@ -1331,6 +1334,23 @@ Deno.test("parseExtensions: RFC 6455 §9.1 and RFC 7692 §7.1", () => {
   for (const [header, elements] of cases) {
     assertEquals(parseExtensions(header), elements, header);
     assertEquals(parseExtensions(formatExtensions(elements)), elements);
+  }
+});
+
+Deno.test("parseExtensions: a fault is shown, where it is and 16 characters of it", () => {
+  for (
+    const [header, found] of [
+      ["a; b=c=01234567890123456789", "found [=012345678901234] at offset 6"],
+      ["a, b c", "found [c] at offset 5"],
+      ["a;", "it ends too early"],
+      ["a; b=", "it ends too early"],
+    ] as const
+  ) {
+    const error = assertThrows(() => parseExtensions(header), HandshakeError);
+    assertEquals(
+      error.message,
+      `Malformed Sec-WebSocket-Extensions: ${found}`,
+    );
   }
 });
 
