@@ -2,8 +2,8 @@
  * SHA-1 for `Sec-WebSocket-Accept` (RFC 6455 §4.2.2), in one place.
  *
  * `@std/crypto` is what counts, but it compiles WebAssembly while it is
- * imported, which Cloudflare's workerd and pages with a strict content security
- * policy forbid. So it is imported dynamically, and where that fails, or where
+ * imported, which pages with a strict content security policy forbid, and
+ * Cloudflare's workerd before the compatibility date 2025-06-01. So it is imported dynamically, and where that fails, or where
  * the package is not installed, the platform's own `node:crypto` takes its
  * place: in workerd with the flag `nodejs_compat`, in Node and in Bun. Nothing
  * has to be configured; a bundler has to emit ES modules for the top-level

@@ -18,7 +18,8 @@ import { bundle, TemporaryFolder } from "../tests/_runtimes.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
-const WEIGHED: [name: string, files: string[]][] = [
+/** What is weighed, and of which files it is made. */
+export const WEIGHED: [name: string, files: string[]][] = [
   ["./frame", ["frame.ts"]],
   ["./handshake", ["handshake.ts"]],
   ["./protocol", ["protocol.ts"]],
@@ -35,11 +36,17 @@ function row(name: string, ...columns: (string | number)[]): string {
   return name.padEnd(18) + cells.join("");
 }
 
-async function weigh(
-  name: string,
+/**
+ * Weighs some modules, with all that they import.
+ *
+ * @param files Where they are.
+ * @param external What is left out.
+ * @returns Bytes, minified and compressed.
+ */
+export async function weigh(
   files: string[],
-  external: string[],
-): Promise<void> {
+  external = STD,
+): Promise<[minified: number, gzipped: number]> {
   await using folder = await TemporaryFolder.create({
     "entry.ts": files.map((file) =>
       `export * from ${JSON.stringify(new URL(file, ROOT).href)};\n`
@@ -48,11 +55,15 @@ async function weigh(
   const entry = `${folder.path}/entry.ts`;
   const code = await bundle(entry, { external, minify: true });
   const bytes = new TextEncoder().encode(code);
-  console.log(row(name, bytes.length, gzipSync(bytes).length));
+  return [bytes.length, gzipSync(bytes).length];
 }
 
-console.log(row("bytes", "minified", "gzipped"));
-for (const [name, files] of WEIGHED) await weigh(name, files, STD);
-if (Deno.env.get("DENO_TASK_CONFIG") !== "deno.offline.json") {
-  await weigh(". and @std", ["mod.ts"], []);
+if (import.meta.main) {
+  console.log(row("bytes", "minified", "gzipped"));
+  for (const [name, files] of WEIGHED) {
+    console.log(row(name, ...await weigh(files)));
+  }
+  if (Deno.env.get("DENO_TASK_CONFIG") !== "deno.offline.json") {
+    console.log(row(". and @std", ...await weigh(["mod.ts"], [])));
+  }
 }

@@ -5,8 +5,13 @@
 import { listTests, runTests, type TestResult } from "./_deno_shim.ts";
 import { chooseDeflater, NodeDeflater } from "../_deflater.ts";
 import { areTimersShared } from "../_platform.ts";
+import { nextMaskingKey } from "../_masking_keys.ts";
 import { sha1Source } from "../_sha1.ts";
 import { chooseIsUtf8, isUtf8Natively, isUtf8Portable } from "../_utf8.ts";
+import { accept } from "../accept.ts";
+import { connect } from "../connect.ts";
+import { utf8 } from "./_bytes.ts";
+import { duplexPair } from "./_duplex_pair.ts";
 import { type Suite, SUITES } from "./_suites.ts";
 
 /** What is told, a line of JSON each. */
@@ -17,6 +22,8 @@ export interface Told {
   names?: Record<string, string[]>;
   /** What the modules have chosen of what the runtime has. */
   choices?: Record<string, string>;
+  /** What has become of `accept()`, and of `connect()` that is answered. */
+  handshake?: string[];
   /** Why there is no more. */
   error?: string;
 }
@@ -45,6 +52,7 @@ export async function runFrom(
   try {
     if (what === "names") await say({ names: await listFiles(files) });
     else if (what === "choices") await say({ choices: describeChoices() });
+    else if (what === "handshake") await say({ handshake: await shakeHands() });
     else {
       await files[what]!();
       await runTests((test) => say({ test }));
@@ -63,12 +71,66 @@ async function listFiles(files: Suite): Promise<Record<string, string[]>> {
   return names;
 }
 
+// Those of RFC 6455 §1.3.
+const REQUEST = `GET / HTTP/1.1\r
+Host: test\r
+Upgrade: websocket\r
+Connection: Upgrade\r
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r
+Sec-WebSocket-Version: 13\r
+\r
+`;
+const ANSWER = `HTTP/1.1 101 Switching Protocols\r
+Upgrade: websocket\r
+Connection: Upgrade\r
+Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r
+\r
+`;
+
+/** Both sides of a handshake, each with a peer that does its part. */
+async function shakeHands(): Promise<string[]> {
+  const [server, request] = duplexPair();
+  const [client, response] = duplexPair();
+  await request.write(utf8(REQUEST));
+  await response.write(utf8(ANSWER));
+  const ends = await Promise.allSettled([
+    accept(server),
+    connect("ws://test/", { dial: () => client }),
+  ]);
+  return ends.map((end) => {
+    if (end.status === "rejected") return `${end.reason.message}`;
+    end.value.terminate();
+    return "open";
+  });
+}
+
+/** Whose random numbers masking keys are. */
+function maskingKeySource(): string {
+  let source = "none";
+  const { getRandomValues } = crypto;
+  Object.defineProperty(crypto, "getRandomValues", {
+    value(into: Uint32Array<ArrayBuffer>) {
+      source = "crypto.getRandomValues";
+      return getRandomValues.call(crypto, into);
+    },
+    configurable: true,
+  });
+  try {
+    // Many are drawn at once.
+    for (let i = 0; i < 10_000 && source === "none"; i++) nextMaskingKey();
+  } finally {
+    Reflect.deleteProperty(crypto, "getRandomValues");
+  }
+  return source;
+}
+
 function describeChoices(): Record<string, string> {
   const settings = { level: undefined, memLevel: 1, windowBits: 9 };
   const deflater = chooseDeflater()(settings);
   deflater.close();
   const isUtf8 = chooseIsUtf8();
   return {
+    "masking keys": maskingKeySource(),
     "SHA-1": sha1Source ?? "none",
     "compression": deflater instanceof NodeDeflater ? "node:zlib" : "pako",
     "UTF-8": isUtf8 === isUtf8Natively

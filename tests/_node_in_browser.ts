@@ -19,9 +19,15 @@ export function isDeepStrictEqual(a: unknown, b: unknown): boolean {
       new Uint8Array(b as ArrayBuffer),
     );
   }
-  if (a instanceof Uint8Array) {
-    const other = b as Uint8Array;
-    return a.length === other.length && a.every((it, i) => it === other[i]);
+  if (ArrayBuffer.isView(a)) {
+    const [some, others] = [bytesOf(a), bytesOf(b as ArrayBufferView)];
+    return some.length === others.length &&
+      some.every((it, i) => it === others[i]);
+  }
+  // What is in a thing of the platform, its keys do not tell.
+  const tag = Object.prototype.toString.call(a);
+  if (!/^\[object (Object|Array|Error)\]$/.test(tag)) {
+    throw new TypeError(`Cannot compare ${tag}`);
   }
   const keys = Object.keys(a);
   return keys.length === Object.keys(b).length &&
@@ -29,6 +35,10 @@ export function isDeepStrictEqual(a: unknown, b: unknown): boolean {
       Object.hasOwn(b, key) &&
       isDeepStrictEqual(a[key as keyof typeof a], b[key as keyof typeof b])
     );
+}
+
+function bytesOf(view: ArrayBufferView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
 /** `inspect` of `node:util`, roughly. */

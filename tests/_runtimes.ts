@@ -16,6 +16,8 @@ const PATIENCE = 30_000;
 export interface Runtime {
   /** Its file. */
   readonly path: string;
+  /** What it says of its version. */
+  readonly version: string;
   /** Why it cannot be used. */
   readonly missing?: undefined;
 }
@@ -23,6 +25,7 @@ export interface Runtime {
 /** A runtime that cannot be used. */
 export interface MissingRuntime {
   readonly path?: undefined;
+  readonly version?: undefined;
   readonly missing: string;
 }
 
@@ -32,21 +35,31 @@ async function probe(
 ): Promise<Runtime | MissingRuntime> {
   try {
     const path = await find();
-    const { success } = await new Deno.Command(path, {
+    const { success, stdout } = await new Deno.Command(path, {
       args: ["--version"],
-      stdout: "null",
       stderr: "null",
     }).output();
-    return success ? { path } : { missing: `${name} does not run here` };
+    const version = new TextDecoder().decode(stdout).trim();
+    return success
+      ? { path, version }
+      : { missing: `${name} does not run here` };
   } catch (error) {
     const [why] = `${error}`.split("\n");
     return { missing: `${name} cannot be had: ${why}` };
   }
 }
 
-/** Node, if it is installed. */
-export function findNode(): Promise<Runtime | MissingRuntime> {
-  return probe("Node", () => "node");
+/** The oldest Node that is tried. */
+export const OLDEST_NODE = 20;
+
+/** Node, if it is installed, and not too old. */
+export async function findNode(): Promise<Runtime | MissingRuntime> {
+  const node = await probe("Node", () => "node");
+  if (node.missing !== undefined) return node;
+  const [, major] = /^v(\d+)\./.exec(node.version) ?? [];
+  return Number(major) >= OLDEST_NODE
+    ? node
+    : { missing: `Node ${OLDEST_NODE} is needed, found ${node.version}` };
 }
 
 /** Bun, from npm. */

@@ -71,6 +71,8 @@ Deno.test("docs/runtimes.md: a handler of Deno.serve judges by handshake.ts", as
   const { status, headers } = await ask("Version: 13", "Version: 12");
   assertEquals([status, headers.get("sec-websocket-version")], [426, "13"]);
   assertEquals((await ask("dGhl", "")).status, 400);
+  const posted = await ask("GET", "POST");
+  assertEquals([posted.status, posted.headers.get("allow")], [405, "GET"]);
   const evil = "Origin: https://evil.example\r\nUpgrade:";
   assertEquals((await ask("Upgrade:", evil)).status, 403);
 });

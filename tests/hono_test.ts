@@ -22,6 +22,11 @@ Deno.test("hono answers requests, and WebSockets are at the same port", async ()
     HandshakeError,
   );
   assertEquals(refused.status, 404);
+  const [told] = server.errors;
+  assertEquals(
+    (told as Error).message,
+    "There is no such room, got [/nothing]",
+  );
 
   await using blue = await connect(`${server.url}rooms/blue`);
   await using red = await connect(`${server.url}rooms/red`);

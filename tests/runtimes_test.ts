@@ -2,7 +2,7 @@
  * The tests of each module in other runtimes than Deno: Node, Bun, a browser and
  * Cloudflare's workerd. `docs/runtimes.md` has them as a table.
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { chromiumPath } from "./_browser.ts";
 import type { TestResult } from "./_deno_shim.ts";
 import type { Told } from "./_everywhere.ts";
@@ -16,12 +16,18 @@ import {
 } from "./_hosts.ts";
 import { isLocal, type ModuleText, parseModule } from "./_imports.ts";
 import {
+  bundle,
   findBun,
   findNode,
   findWorkerd,
   type MissingRuntime,
+  OLDEST_NODE,
   type Runtime,
+  TemporaryFolder,
+  Workerd,
 } from "./_runtimes.ts";
+import { sha1Source } from "../_sha1.ts";
+import { weigh, WEIGHED } from "../bench/weigh.ts";
 import { SUITES } from "./_suites.ts";
 import { SUITES_OF_NODE } from "./_suites_of_node.ts";
 
@@ -34,7 +40,10 @@ const PATIENCE = 120_000;
 
 /** A column of the table. */
 interface Column {
+  /** Its head. */
   name: string;
+  /** What tests that link here have to mention. */
+  mark: RegExp;
   runtime: Runtime | MissingRuntime;
   start: StartHost;
   /** Files whose tests cannot be had there, and why. */
@@ -44,7 +53,7 @@ interface Column {
 function findChromium(): Runtime | MissingRuntime {
   return chromiumPath === undefined
     ? { missing: "Chromium is not installed" }
-    : { path: chromiumPath };
+    : { path: chromiumPath, version: "" };
 }
 
 /** What runs on Node alone, and why. */
@@ -57,20 +66,29 @@ function ofNode(why: string): Record<string, string> {
 // processors: two at a time.
 const COLUMNS: Column[] = [
   {
-    name: "Node 20",
+    name: `Node ${OLDEST_NODE}`,
+    mark: /\bfindNode\(\)/,
     runtime: await findNode(),
     start: startProcess,
     without: {},
   },
-  { name: "Bun", runtime: await findBun(), start: startProcess, without: {} },
+  {
+    name: "Bun",
+    mark: /\bfindBun\(\)/,
+    runtime: await findBun(),
+    start: startProcess,
+    without: {},
+  },
   {
     name: "Chromium",
+    mark: /\bbrowserTest\(/,
     runtime: findChromium(),
     start: browserHost(),
     without: ofNode("it has no node:zlib"),
   },
   {
     name: "workerd",
+    mark: /\bfindWorkerd\(\)/,
     runtime: await findWorkerd(),
     start: workerHost("nodejs_compat"),
     without: {
@@ -181,7 +199,16 @@ Deno.test.afterAll(async () => {
   }
 });
 
-for (const [index, { name, runtime, without }] of COLUMNS.entries()) {
+/** What runs the tests, by its version where that may be another. */
+function titleOf({ name, runtime: { version } }: Column): string {
+  return name.startsWith("Node ") && version !== undefined
+    ? `Node ${version.slice(1)}`
+    : name;
+}
+
+for (const [index, column] of COLUMNS.entries()) {
+  const { runtime, without } = column;
+  const name = titleOf(column);
   const why = runtime.missing === undefined ? "" : ` (${runtime.missing})`;
   for (const [row, suite] of Object.entries(ROWS)) {
     if (Object.keys(suite).every((file) => file in without)) continue;
@@ -191,7 +218,7 @@ for (const [index, { name, runtime, without }] of COLUMNS.entries()) {
       ...UNSANITIZED,
       fn: async () => {
         const run = startRun(index)!;
-        if (index % 2 === 0) startRun(index + 1);
+        if (index % 2 === 0 && index + 1 < COLUMNS.length) startRun(index + 1);
         const expected = await (names ??= listNames());
         let passed = 0;
         let time = 0;
@@ -283,10 +310,16 @@ async function choicesOf(
   return choices;
 }
 
-for (const { name, runtime, start } of [...COLUMNS, deno()]) {
+// What nothing can be asked about while a program runs.
+const TOLD_BY_FILES = ["decompression", "TLS"];
+
+for (const column of [...COLUMNS, deno()]) {
+  const { name, runtime, start } = column;
   const why = runtime.missing === undefined ? "" : ` (${runtime.missing})`;
   Deno.test({
-    name: `${name}: the modules choose what docs/runtimes.md says${why}`,
+    name: `${
+      titleOf(column)
+    }: the modules choose what docs/runtimes.md says${why}`,
     ignore: runtime.missing !== undefined,
     ...UNSANITIZED,
     fn: async () => {
@@ -296,8 +329,13 @@ for (const { name, runtime, start } of [...COLUMNS, deno()]) {
         cell.split(", ").includes(name.split(" ")[0]!)
       );
       assert(at > 0, `no column for ${name}`);
+      assertEquals(
+        rows.map(([row]) => row!).sort(),
+        [...Object.keys(choices), ...TOLD_BY_FILES].sort(),
+      );
       for (const [what, choice] of Object.entries(choices)) {
-        const cell = rows.find(([row]) => row === what)?.[at] ?? "";
+        const row = rows.find(([row]) => row === what)!;
+        const cell = row[at]!.replace(/^the same/, row[1]!);
         const [first = ""] = cell.replaceAll("`", "").split(/[,;] /);
         assertEquals(first, choice, `${what} in ${name}`);
       }
@@ -308,11 +346,93 @@ for (const { name, runtime, start } of [...COLUMNS, deno()]) {
 function deno(): Column {
   return {
     name: "Deno 2",
-    runtime: { path: Deno.execPath() },
+    mark: /\bDeno\.(listen|connect)\w*\(|\bTestServer\(/,
+    runtime: { path: Deno.execPath(), version: Deno.version.deno },
     start: startProcess,
     without: {},
   };
 }
+
+Deno.test("docs/runtimes.md tells whose TLS and inflating is used", async () => {
+  const [head = [], ...rows] = choicesTable;
+  const rowOf = (name: string) => rows.find(([row]) => row === name)!.slice(1);
+  const inflater = parseModule(
+    await Deno.readTextFile(new URL("_inflater.ts", ROOT)),
+  );
+  assertEquals(inflater.values.filter((it) => !isLocal(it)), ["pako"]);
+  assertEquals(new Set(rowOf("decompression")), new Set(["`pako`"]));
+
+  const files = {
+    "Deno": "connect.ts",
+    "Node, Bun": "examples/node/node_sockets.ts",
+    "workerd": "examples/edge/worker.ts",
+  };
+  for (const [name, file] of Object.entries(files)) {
+    const text = await Deno.readTextFile(new URL(file, ROOT));
+    const cell = rowOf("TLS")[head.indexOf(name) - 1]!;
+    const names = Array.from(cell.matchAll(/`([^`]+)`/g), ([, it]) => it!);
+    assert(names.length > 1, cell);
+    for (const it of names) assert(text.includes(it), `no ${it} in ${file}`);
+  }
+});
+
+Deno.test("docs/runtimes.md links to tests of the runtime", async () => {
+  const [, ...lines] = modulesTable;
+  const references = Object.fromEntries(
+    Array.from(
+      page.matchAll(/^\[(\d)\]: \.\.\/(tests\/\w+\.ts)$/gm),
+      ([, number, file]) => [number, file!],
+    ),
+  );
+  const used = new Set<string>();
+  for (const [row = "", ...cells] of lines) {
+    for (const [index, cell] of cells.entries()) {
+      const { name, mark } = [deno(), ...COLUMNS][index]!;
+      const [first = "", second] = cell.split(";");
+      const isSuite = row in ROWS;
+      const isNothing = /^(cannot be|the browser's own)/.test(cell);
+      const claims = isSuite ? [second] : isNothing ? [] : [first, second];
+      for (const claim of claims) {
+        if (claim === undefined) continue;
+        const [, number = ""] = /\]\[(\d)\]$/.exec(claim) ?? [];
+        const file = references[number];
+        assert(file !== undefined, `${row}, ${name}: "${claim}" has no link`);
+        used.add(number);
+        const text = await Deno.readTextFile(new URL(file, ROOT));
+        assert(mark.test(text), `${file} does not run ${name}`);
+      }
+    }
+  }
+  assertEquals([...used].sort(), Object.keys(references).sort());
+});
+
+Deno.test({
+  name: "docs/runtimes.md tells what the modules weigh, within 5 %",
+  ...UNSANITIZED,
+  fn: async () => {
+    const [, ...rows] = tablesOf(page).at(-1)!;
+    assertEquals(
+      rows.map(([name]) => name!.replaceAll("`", "")),
+      WEIGHED.map(([name]) => name),
+    );
+    for (const [index, [name, files]] of WEIGHED.entries()) {
+      const told = rows[index]!.slice(1).map((it) =>
+        Number(it.replace(",", ""))
+      );
+      for (const [column, bytes] of (await weigh(files)).entries()) {
+        const off = Math.abs(told[column]! / bytes - 1);
+        assert(
+          off < 0.05,
+          `${name}: ${told[column]} bytes, which are ${bytes}`,
+        );
+      }
+    }
+  },
+});
+
+Deno.test("Deno: @std/crypto computes digests, unless it is bundled out", () => {
+  assertEquals(sha1Source, "@std/crypto");
+});
 
 // Where something is forbidden
 
@@ -344,7 +464,7 @@ function deno(): Column {
   const { runtime } = COLUMNS.find(({ name }) => name === "workerd")!;
   const why = runtime.missing === undefined ? "" : ` (${runtime.missing})`;
   Deno.test({
-    name: `workerd: without nodejs_compat, only SHA-1 is missing${why}`,
+    name: `workerd: without nodejs_compat, no handshake succeeds${why}`,
     ignore: runtime.missing !== undefined,
     ...UNSANITIZED,
     fn: async () => {
@@ -352,11 +472,16 @@ function deno(): Column {
       let choices: Record<string, string> | undefined;
       await told(host, "choices", (it) => choices = it.choices);
       assertEquals(choices, {
+        "masking keys": "crypto.getRandomValues",
         "SHA-1": "none",
         "compression": "pako",
         "UTF-8": "a loop",
         "timers": "one for each wait",
       });
+      let handshake: string[] | undefined;
+      await told(host, "handshake", (it) => handshake = it.handshake);
+      const message = "This platform has no synchronous SHA-1";
+      assertEquals(handshake, [message, message]);
       let passed = 0;
       for (
         const file of ["frame_test.ts", "utf8_test.ts", "protocol_test.ts"]
@@ -367,6 +492,65 @@ function deno(): Column {
         });
       }
       assert(passed > 100, `${passed} passed`);
+    },
+  });
+}
+
+{
+  const { runtime } = COLUMNS.find(({ name }) => name === "workerd")!;
+  const why = runtime.missing === undefined ? "" : ` (${runtime.missing})`;
+  Deno.test({
+    name: `workerd: nothing is drawn before there is a request${why}`,
+    ignore: runtime.missing !== undefined,
+    ...UNSANITIZED,
+    fn: async () => {
+      await using folder = await TemporaryFolder.create({
+        "keys.js": await bundle("_masking_keys.ts"),
+        "library.js": await bundle("mod.ts", { external: ["@std/crypto"] }),
+        "worker.js": `
+          import { nextMaskingKey } from "keys.js";
+          import { connect } from "library.js";
+          let before;
+          try {
+            before = \`drawn [\${nextMaskingKey()}]\`;
+          } catch (error) {
+            before = error.message;
+          }
+          export default {
+            fetch() {
+              const key = nextMaskingKey();
+              return Response.json([before, typeof key, typeof connect]);
+            },
+          };
+        `,
+        "config.capnp": `
+          using Workerd = import "/workerd/workerd.capnp";
+          const config :Workerd.Config = (
+            services = [(name = "worker", worker = .worker)],
+            sockets = [(
+              name = "http", address = "127.0.0.1:0", http = (),
+              service = "worker",
+            )],
+          );
+          const worker :Workerd.Worker = (
+            modules = [
+              (name = "worker.js", esModule = embed "worker.js"),
+              (name = "keys.js", esModule = embed "keys.js"),
+              (name = "library.js", esModule = embed "library.js"),
+            ],
+            compatibilityDate = "2025-10-01",
+            compatibilityFlags = ["nodejs_compat"],
+          );
+        `,
+      });
+      await using worker = await Workerd.start(
+        runtime.path!,
+        `${folder.path}/config.capnp`,
+      );
+      const response = await fetch(`http://${worker.host}/`);
+      const [before, key, library] = await response.json();
+      assertStringIncludes(before, "generating random values");
+      assertEquals([key, library], ["number", "function"]);
     },
   });
 }

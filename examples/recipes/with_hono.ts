@@ -30,9 +30,8 @@ export function rooms(): ServeOptions {
   });
   app.post("/rooms/:room{\\w+}", async (context) => {
     const room = `/rooms/${context.req.param("room")}`;
-    const reached = hub.subscriberCount(room);
-    await hub.publish(room, await context.req.text());
-    return context.json({ reached });
+    const { sent } = hub.publish(room, await context.req.text());
+    return context.json({ reached: sent });
   });
 
   return {
@@ -40,13 +39,17 @@ export function rooms(): ServeOptions {
     // The app does not see the requests for WebSockets.
     onRequest({ target }): void {
       if (!/^\/rooms\/\w+$/.test(target)) {
-        throw new HandshakeError("There is no such room", { status: 404 });
+        throw new HandshakeError(`There is no such room, got [${target}]`, {
+          status: 404,
+        });
       }
     },
     async onConnection(ws: WebSocketConnection): Promise<void> {
       const room = ws.request!.target;
       await hub.subscribe(room, ws);
-      await ws.forEach((text) => hub.publish(room, text));
+      await ws.forEach((text) => {
+        hub.publish(room, text); // waits for nobody
+      });
     },
   };
 }
