@@ -3,12 +3,13 @@
  *
  * `@std/crypto` is what counts, but it compiles WebAssembly while it is
  * imported, which pages with a strict content security policy forbid, and
- * Cloudflare's workerd before the compatibility date 2025-06-01. So it is imported dynamically, and where that fails, or where
- * the package is not installed, the platform's own `node:crypto` takes its
- * place: in workerd with the flag `nodejs_compat`, in Node and in Bun. Nothing
- * has to be configured; a bundler has to emit ES modules for the top-level
- * `await`. To keep the WebAssembly out of a bundle for workerd, alias
- * `@std/crypto` (`@jsr/std__crypto` from npm) to an empty module.
+ * Cloudflare's workerd before the compatibility date 2025-06-01. So it is
+ * imported dynamically, and where that fails, or where the package is not
+ * installed, the platform's own `node:crypto` takes its place: in workerd with
+ * the flag `nodejs_compat`, in Node and in Bun. Nothing has to be configured; a
+ * bundler has to emit ES modules for the top-level `await`. To keep the
+ * WebAssembly out of a bundle for workerd, alias `@std/crypto`
+ * (`@jsr/std__crypto` from npm) to an empty module.
  *
  * Where there is neither, importing still works, and so does whatever needs no
  * digest; only computing one throws.
