@@ -125,17 +125,23 @@ export const LIMIT_FLAGS = {
     type: "number",
     default: undefined,
     min: 1,
-    help: "how many of them from one IP address; not for use behind a proxy",
+    help:
+      "how many of them from one IP address, such as a proxy's (three quarters)",
   },
 } as const satisfies Flags;
 
-/** What `serve()` is to be told of these flags. */
+/**
+ * What `serve()` is to be told of these flags: nobody takes all places, unless
+ * the flags say so.
+ */
 export function limitsOf(
   flags: FlagValues<typeof LIMIT_FLAGS>,
 ): Pick<ServeOptions, "maxConnections" | "maxConnectionsPerAddress"> {
+  const maxConnections = flags["max-connections"];
   return {
-    maxConnections: flags["max-connections"],
-    maxConnectionsPerAddress: flags["max-connections-per-address"],
+    maxConnections,
+    maxConnectionsPerAddress: flags["max-connections-per-address"] ??
+      Math.ceil(maxConnections * 0.75),
   };
 }
 

@@ -1,5 +1,9 @@
 /** Those who watch danmaku, without a browser. */
-import { connect, type WebSocketConnection } from "../mod.ts";
+import {
+  connect,
+  type ConnectOptions,
+  type WebSocketConnection,
+} from "../mod.ts";
 import type { Comment, Update, Welcome } from "../examples/danmaku/comment.ts";
 import { within } from "./_server.ts";
 
@@ -18,9 +22,13 @@ export class Viewer implements AsyncDisposable {
   }
 
   /** Enters a room of the server at a `ws:` address. */
-  static async enter(url: string, room = "lobby"): Promise<Viewer> {
+  static async enter(
+    url: string,
+    room = "lobby",
+    options: ConnectOptions = {},
+  ): Promise<Viewer> {
     const address = new URL(`rooms/${encodeURIComponent(room)}`, url);
-    const ws = await within(connect(address));
+    const ws = await within(connect(address, options));
     const welcome = await within(ws.receive());
     return new Viewer(ws, JSON.parse(String(welcome)));
   }

@@ -1,5 +1,8 @@
 /** Servers on real sockets, and clients that write what they like to them. */
 import { parseResponseHead, type ResponseHead } from "../handshake.ts";
+import { connect as connectTcp } from "node:net";
+import type { ByteDuplex } from "../connection.ts";
+import { toDuplex } from "../examples/node/node_sockets.ts";
 import { serveTapped, type TappedOptions } from "../examples/_tap.ts";
 import type { Server } from "../serve.ts";
 import { concat, utf8 } from "./_bytes.ts";
@@ -21,6 +24,23 @@ export async function within<T>(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Another address of this machine's, where it has some to choose from. */
+export const ELSEWHERE: string | undefined = Deno.build.os === "linux"
+  ? "127.0.0.2"
+  : undefined;
+
+/** Connects from that address. */
+export async function dialFromElsewhere(port: number): Promise<ByteDuplex> {
+  const socket = connectTcp({
+    ...{ host: "127.0.0.1", port, localAddress: ELSEWHERE! },
+    allowHalfOpen: true,
+  });
+  await new Promise((resolve, reject) => {
+    socket.once("connect", resolve).once("error", reject);
+  });
+  return toDuplex(socket);
 }
 
 /** A server at a free port of this machine. */

@@ -12,7 +12,13 @@ import { RateLimit, Throttle } from "../examples/danmaku/pace.ts";
 import { Room } from "../examples/danmaku/room.ts";
 import { browserTest, PageServer, type TestPage } from "./_browser.ts";
 import { Viewer } from "./_danmaku.ts";
-import { request, TestServer, within } from "./_server.ts";
+import {
+  dialFromElsewhere,
+  ELSEWHERE,
+  request,
+  TestServer,
+  within,
+} from "./_server.ts";
 
 // --- What comments may be ----------------------------------------------------
 
@@ -230,6 +236,35 @@ Deno.test("there is nothing but rooms to connect to, and nothing but the page", 
   assert(policy.includes("default-src 'none'"));
   assertEquals((await cinema.server.ask(request("GET /x"))).status, 404);
   assertEquals((await cinema.server.ask(request("DELETE /"))).status, 405);
+});
+
+Deno.test({
+  name: "one address can't keep all rooms open",
+  ignore: ELSEWHERE === undefined,
+  fn: async () => {
+    await using cinema = await Cinema.open();
+    const { port } = cinema.server;
+    const crowd = await Promise.all(
+      Array.from({ length: 100 }, (_, i) => Viewer.enter(cinema.url, `r${i}`)),
+    );
+    const refused = await assertRejects(
+      () => Viewer.enter(cinema.url, "mine"),
+      HandshakeError,
+      "503",
+    );
+    assertEquals(refused.status, 503);
+    // Rooms that are open already are for all, and others have their own.
+    const dial = () => dialFromElsewhere(port);
+    await using other = await Viewer.enter(cinema.url, "mine", { dial });
+    await using anna = await Viewer.enter(cinema.url, "mine");
+    other.say("welcome");
+    await anna.hears("welcome");
+    // A room that nobody is in makes room.
+    await crowd.pop()![Symbol.asyncDispose]();
+    await using ben = await Viewer.enter(cinema.url, "another");
+    assertEquals(ben.viewers, 1);
+    await Promise.all(crowd.map((viewer) => viewer[Symbol.asyncDispose]()));
+  },
 });
 
 Deno.test("processes share comments, viewers, and what was said before", async () => {

@@ -2,14 +2,23 @@ import {
   assert,
   assertEquals,
   assertMatch,
+  assertRejects,
   assertStringIncludes,
 } from "@std/assert";
 import { connect, type ConnectOptions } from "../connect.ts";
 import { permessageDeflate } from "../deflate.ts";
+import { HandshakeError } from "../handshake.ts";
 import { pattern } from "./_bytes.ts";
 import { hasOpenssl, makeCertificate } from "./_certificate.ts";
 import { Program } from "./_program.ts";
-import { Client, request, upgrade, within } from "./_server.ts";
+import {
+  Client,
+  dialFromElsewhere,
+  ELSEWHERE,
+  request,
+  upgrade,
+  within,
+} from "./_server.ts";
 
 const isWindows = Deno.build.os === "windows";
 
@@ -150,6 +159,32 @@ Deno.test("echo listens at a Unix socket, again and again", {
   ]);
   assertEquals(await Deno.readTextFile(path), "precious");
   await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test({
+  name: "one address can't take all places, unless it may",
+  ignore: ELSEWHERE === undefined,
+  fn: async () => {
+    for (
+      const [flags, most] of [
+        [["--max-connections", "8"], 6],
+        [["--max-connections", "8", "--max-connections-per-address", "7"], 7],
+      ] as const
+    ) {
+      const { echo, url, port } = await start(...flags);
+      await using _ = echo;
+      const crowd = await Promise.all(
+        Array.from({ length: most }, () => connect(url)),
+      );
+      await assertRejects(() => connect(url), HandshakeError, "503");
+      await using other = await connect(url, {
+        dial: () => dialFromElsewhere(port),
+      });
+      await other.send("Hello");
+      assertEquals(await within(other.receive()), "Hello");
+      await Promise.all(crowd.map((ws) => ws.close()));
+    }
+  },
 });
 
 Deno.test("echo --help tells all flags", async () => {

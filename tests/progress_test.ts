@@ -14,7 +14,14 @@ import {
 } from "../examples/progress/progress.ts";
 import { duplexPair } from "../testing.ts";
 import { concat, utf8 } from "./_bytes.ts";
-import { request, TestServer, upgrade, within } from "./_server.ts";
+import {
+  dialFromElsewhere,
+  ELSEWHERE,
+  request,
+  TestServer,
+  upgrade,
+  within,
+} from "./_server.ts";
 import { startTask } from "./_task.ts";
 
 const ID = "0123456789abcdef0123456789abcdef";
@@ -48,6 +55,24 @@ async function nextReport(
 
 const start = (seconds: number, steps: number): string =>
   JSON.stringify({ do: "start", seconds, steps });
+
+Deno.test({
+  name: "one address can't take all jobs",
+  ignore: ELSEWHERE === undefined,
+  fn: async () => {
+    await using server = serveProgress();
+    const id = (i: number) => `${i}`.padStart(32, "0");
+    const watchers = await Promise.all(
+      Array.from({ length: 100 }, (_, i) => watch(server, id(i))),
+    );
+    await assertRejects(() => watch(server, id(100)), Error, "503");
+    await using other = await connect(`${server.url}jobs/${ID}/watch`, {
+      dial: () => dialFromElsewhere(server.port),
+    });
+    assertEquals(await within(other.receive()), '{"type":"ready"}');
+    await Promise.all(watchers.map((watcher) => watcher.close()));
+  },
+});
 
 // --- What is counted ---------------------------------------------------------
 

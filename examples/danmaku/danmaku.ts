@@ -7,6 +7,7 @@
 import {
   HandshakeError,
   Hub,
+  type RemoteAddress,
   type ServeOptions,
   type WebSocketConnection,
 } from "../../mod.ts";
@@ -17,6 +18,8 @@ import { Room } from "./room.ts";
 const PAGE = new URL("index.html", import.meta.url);
 /** How many rooms there may be in a process. */
 const MAX_ROOMS = 1000;
+/** How many of them may be kept open by those who come from one address. */
+const MAX_ROOMS_PER_ADDRESS = 100;
 /** For how long a room is kept that nobody is in, in milliseconds. */
 const KEEP_EMPTY = 600_000;
 /** How often a process tells the others that it is still there. */
@@ -57,6 +60,8 @@ export class Danmaku {
   readonly #page: (request: Request) => Response;
   readonly #options: DanmakuOptions;
   readonly #rooms = new Map<string, Room>();
+  // From where the first viewer of a room has come.
+  readonly #openers = new WeakMap<Room, string>();
   readonly #timer: ReturnType<typeof setInterval>;
 
   private constructor(
@@ -80,13 +85,14 @@ export class Danmaku {
       // More than any comment needs.
       maxMessageSize: 4096,
       handler: this.#page,
-      onRequest: ({ target }) => this.#check(target),
+      onRequest: ({ target }, { remoteAddr }) =>
+        this.#check(target, networkOf(remoteAddr)),
       onConnection: (ws) => this.#welcome(ws),
     };
   }
 
   /** Whether there is such a room, or room for it. */
-  #check(target: string): void {
+  #check(target: string, opener: string): void {
     const name = readRoomName(target);
     if (name === undefined) {
       throw new HandshakeError(
@@ -94,14 +100,14 @@ export class Danmaku {
         { status: 404 },
       );
     }
-    if (this.#rooms.has(name) || this.#rooms.size < MAX_ROOMS) return;
-    for (const room of this.#rooms.values()) {
-      if (room.emptySince !== undefined) return;
+    if (this.#rooms.has(name)) return;
+    const taken = [...this.#rooms.values()]
+      .filter((room) => room.emptySince === undefined);
+    const own = taken.filter((room) => this.#openers.get(room) === opener);
+    if (opener !== "" && own.length >= MAX_ROOMS_PER_ADDRESS) {
+      throw noRoom("Your address has");
     }
-    throw new HandshakeError("There are as many rooms as there may be", {
-      status: 503,
-      headers: { "Retry-After": "60" },
-    });
+    if (taken.length >= MAX_ROOMS) throw noRoom("There are");
   }
 
   async #welcome(ws: WebSocketConnection): Promise<void> {
@@ -115,6 +121,7 @@ export class Danmaku {
         server: this.#options.server,
       });
       this.#rooms.set(name, room);
+      this.#openers.set(room, networkOf(ws.remoteAddr));
     }
     await room.welcome(ws);
   }
@@ -145,4 +152,19 @@ export class Danmaku {
     this.#rooms.clear();
     await this.hub.close();
   }
+}
+
+function noRoom(who: string): HandshakeError {
+  return new HandshakeError(`${who} as many rooms as there may be`, {
+    status: 503,
+    headers: { "Retry-After": "60" },
+  });
+}
+
+/** Whom an address belongs to: of IPv6, the first 64 bits (RFC 6177 section 2). */
+function networkOf(address: RemoteAddress | undefined): string {
+  const hostname = address?.hostname?.replace(/^::ffff:(?=\d+\.)/i, "") ?? "";
+  if (!hostname.includes(":")) return hostname;
+  const groups = hostname.split("::", 1)[0]!.split(":");
+  return [...groups, "0", "0", "0"].slice(0, 4).join(":");
 }

@@ -27,6 +27,8 @@ const PATH = /^\/jobs\/([0-9a-f]{32})\/(watch|polling|long|push)(?:\?|$)/;
 const REPORT_INTERVAL = 200;
 /** A page has four connections for each. */
 const MAX_JOBS = 250;
+/** How many connections one address may have: it can't take all jobs. */
+const MAX_PER_ADDRESS = 100;
 
 /** Options of {@linkcode Progress}. */
 export interface ProgressOptions {
@@ -59,6 +61,7 @@ export class Progress {
     return {
       maxMessageSize: 1024,
       maxConnections: 4 * MAX_JOBS,
+      maxConnectionsPerAddress: MAX_PER_ADDRESS,
       handler: (request) => this.#answer(request),
       tap: (conn) =>
         new Meter(conn, (target) => {

@@ -30,5 +30,6 @@ if (import.meta.main) {
   await runServer("http", flags, {
     ...quotes.serveOptions,
     maxConnections: 1000,
+    maxConnectionsPerAddress: 100,
   });
 }

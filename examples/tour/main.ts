@@ -55,5 +55,6 @@ if (import.meta.main) {
         onUpgrade: (handshake) => visits.find(handshake),
       }),
     maxConnections: 1000,
+    maxConnectionsPerAddress: 100,
   });
 }
