@@ -32,7 +32,10 @@ import { legible } from "./_quote.ts";
 export class ConnectionClosedError extends Error {
   /** The name of the class, for logs. */
   override readonly name = "ConnectionClosedError";
-  /** The close code, as in {@linkcode CloseInfo.code}. */
+  /**
+   * The close code, as in {@linkcode CloseInfo.code}; 1006 while this side is
+   * closing and the peer has not answered.
+   */
   readonly code: number;
   /**
    * The reason, as in {@linkcode CloseInfo.reason}; the message has it with
@@ -46,16 +49,20 @@ export class ConnectionClosedError extends Error {
    * An error that says how the connection ended.
    *
    * @param info How it ended; its error becomes the cause.
+   * @param message What to say instead of its code and reason.
    */
-  constructor(info: CloseInfo) {
+  constructor(info: CloseInfo, message: string = describe(info)) {
     super(
-      `The connection is closed (${info.code}${
-        info.reason === "" ? "" : `: ${legible(info.reason)}`
-      })`,
+      message,
       info.error === undefined ? undefined : { cause: info.error },
     );
     this.code = info.code;
     this.reason = info.reason;
     this.wasClean = info.wasClean;
   }
+}
+
+function describe({ code, reason }: CloseInfo): string {
+  const why = reason === "" ? "" : `: ${legible(reason)}`;
+  return `The connection is closed (${code}${why})`;
 }

@@ -231,7 +231,8 @@ export function lookupFields(
  * request is skipped (RFC 9112 §2.2). Refused is whatever two parties could
  * read in different ways: a bare CR or LF, line folding, a space before the
  * colon, control characters, a `Host` that is missing, repeated or malformed,
- * repeated or contradicting lengths of the body (RFC 9112 §§2.2, 3.2, 5, 6.3).
+ * repeated or contradicting lengths of the body (RFC 9112 §§2.2, 3.2, 5, 6.3);
+ * and more than 64 spaces in a row in a value, which take some platforms long.
  *
  * @example A head that arrives in two parts
  * ```ts

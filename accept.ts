@@ -212,7 +212,9 @@ export interface ReceivedUpgrade {
   /** The head: a WHATWG `Request`, or what looks like one. */
   readonly head: UpgradeHead;
   /**
-   * The bytes behind the head that have been read with it.
+   * The bytes behind the head that have been read with it. They belong to the
+   * connection from now on: it unmasks them where they are, and messages are
+   * views on them.
    *
    * @default {undefined} (none)
    */

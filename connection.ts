@@ -62,7 +62,8 @@ export interface ConnectionOptions extends MessageLimits {
   /**
    * How much may wait to be written at all, in bytes. The connection of a peer
    * that reads so little, to a program that does not wait for `send()`, is
-   * terminated. Where it is waited for, a message may be larger.
+   * terminated. Where it is waited for, a message may be larger. Nothing is
+   * terminated before `highWaterMark` is passed.
    *
    * @default {33554432}
    */
@@ -148,7 +149,9 @@ export interface WebSocketConnectionOptions extends ConnectionOptions {
    */
   request?: ConnectionRequest | undefined;
   /**
-   * What has been read behind the handshake already.
+   * What has been read behind the handshake already. The bytes belong to the
+   * connection from now on: it unmasks them where they are, and messages are
+   * views on them.
    *
    * @default {undefined} (nothing)
    */
@@ -394,7 +397,7 @@ export class WebSocketConnection
    * should be: by this side, or by the peer with 1000, 1001 or no code.
    * @throws {ConnectionClosedError} If it was closed otherwise.
    * @throws {DOMException} "InvalidStateError" while a message is being
-   * received by `receiveStream()`.
+   * received by `receiveStream()`, or all are by `forEach()`.
    * @throws {unknown} The signal's reason.
    *
    * @example Not for ever
@@ -944,7 +947,7 @@ export class WebSocketConnection
    * its own Close frame are received, as far as they fit what is read ahead;
    * to have all of them, go on receiving.
    *
-   * @param code The close code: 1000, 1001, 1003, 1007 to 1014, 3000 to 4999.
+   * @param code The close code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
    * @param reason Why, in at most 123 bytes of UTF-8.
    * @returns How the connection ended, once its transport is closed too, after
    * `closeTimeout` at the latest. It may have been closed before.
@@ -1030,12 +1033,13 @@ export class WebSocketConnection
   #assertSendable(signal?: AbortSignal): void {
     signal?.throwIfAborted();
     if (this.isOpen) return;
+    if (this.#pump.closed !== undefined) {
+      throw new ConnectionClosedError(this.#pump.closed);
+    }
+    // How it ends is not known before the peer has answered.
     throw new ConnectionClosedError(
-      this.#pump.closed ?? {
-        code: CloseCode.AbnormalClosure,
-        reason: "This side is closing it",
-        wasClean: false,
-      },
+      { code: CloseCode.AbnormalClosure, reason: "", wasClean: false },
+      "The connection is being closed by this side",
     );
   }
 

@@ -25,7 +25,7 @@
  *
  * How long a compressed message is tells something about what is in it. Where
  * a secret is sent together with what others can choose, and somebody can watch
- * the lengths, send it with `{ compress: false }` (RFC 7692 §10, CRIME).
+ * the lengths, send it with `{ compress: false }` (RFC 7692 §8, CRIME).
  *
  * @example Compression both ways
  * ```ts

@@ -90,7 +90,7 @@ export interface Extension {
 
 /**
  * An extension as agreed for one connection, with its state: what it does to
- * messages (RFC 6455 §9.2).
+ * messages (RFC 6455 §5.8).
  *
  * @example An extension of one's own
  * ```ts

@@ -128,8 +128,9 @@ export type Role = "client" | "server";
  * - `"invalid-utf8"`: in a text message or a close reason (§8.1): 1007.
  * - `"invalid-close-payload"`: a Close frame of one byte (§5.5.1).
  * - `"invalid-close-code"`: one that must not be sent (§7.4).
- * - `"extension"`: an extension cannot read the payload; of a compressed one
- *   that is malformed, or made to keep this side busy: 1007 or 1008.
+ * - `"extension"`: an extension cannot read the payload, with the code that it
+ *   chooses. Of a compressed one: 1007 if it is malformed, 1008 if it is made to
+ *   keep this side busy, 1013 if it came so slowly that others needed the memory.
  * - `"internal"`: this side is at fault: 1011.
  */
 export type ProtocolErrorKind =

@@ -83,6 +83,25 @@ Deno.test(
 );
 
 Deno.test(
+  "who sends while this side is closing is told so, and no code or reason",
+  bounded(async () => {
+    const { ws, peer } = open();
+    ws.close(4000, "mine");
+    const error = await rejection(ws.send("late"));
+    assertInstanceOf(error, ConnectionClosedError);
+    assertEquals(error.message, "The connection is being closed by this side");
+    assertEquals([error.code, error.reason, error.wasClean], [1006, "", false]);
+    await peer.expect(close(4000, "mine"));
+    await peer.send(close(4000));
+    await quiet();
+    const after = await rejection(ws.send("later"));
+    assertEquals((after as Error).message, "The connection is closed (4000)");
+    peer.duplex.close();
+    await ws.closed;
+  }),
+);
+
+Deno.test(
   "both sides close at once",
   bounded(async () => {
     const { server, client } = openBoth();
