@@ -281,6 +281,17 @@ Deno.test("parseRequestHead: accepted, though seldom seen", () => {
   }
 });
 
+Deno.test("parseRequestHead: any printable ASCII is a target, but for #", () => {
+  for (let code = 0x21; code <= 0x7e; code++) {
+    const target = `/${String.fromCharCode(code)}`;
+    const bytes = utf8(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    if (target === "/#") {
+      const fault = { status: 400, kind: "malformed", naming: "[#]" } as const;
+      assertRefused(() => parseRequestHead(bytes), fault);
+    } else assertEquals(parseRequestHead(bytes)?.target, target);
+  }
+});
+
 Deno.test("parseRequestHead: refused, at the byte that shows it", () => {
   const malformed = { status: 400, kind: "malformed" } as const;
   const host = { status: 400, kind: "host" } as const;
@@ -1270,7 +1281,11 @@ Deno.test("HandshakeError: of the application's own making", () => {
   assertFalse("cause" in new HandshakeError("No"));
   assertInstanceOf(error, Error);
   for (const status of [-1, 1, 99, 1000, 400.5, NaN]) {
-    assertThrows(() => new HandshakeError("No", { status }), RangeError);
+    assertThrows(
+      () => new HandshakeError("No", { status }),
+      RangeError,
+      "Status must be from 100 to 999, ",
+    );
   }
   for (const status of [0, 100, 999]) {
     assertEquals(new HandshakeError("No", { status }).status, status);
