@@ -118,7 +118,8 @@ class Cinema implements AsyncDisposable {
   }
 
   static async open(options: DanmakuOptions = {}): Promise<Cinema> {
-    return new Cinema(await Danmaku.open({ rate: 1000, ...options }));
+    const generous = { rate: 1000, roomRate: 1000 };
+    return new Cinema(await Danmaku.open({ ...generous, ...options }));
   }
 
   get url(): string {
@@ -183,9 +184,33 @@ Deno.test("who says too much is refused, and in the end sent away", async () => 
   assert(anna.texts.length <= 2);
 });
 
+Deno.test("a room takes so many comments, however many viewers make them", async () => {
+  await using cinema = await Cinema.open({ roomRate: 5 });
+  await using anna = await Viewer.enter(cinema.url);
+  const crowd = await Promise.all(
+    Array.from({ length: 20 }, () => Viewer.enter(cinema.url)),
+  );
+  await using cleo = await Viewer.enter(cinema.url, "elsewhere");
+  const began = performance.now();
+  for (const viewer of crowd) for (let i = 0; i < 5; i++) viewer.say("x");
+  const answers = ({ comments, updates, welcome: { you } }: Viewer) =>
+    comments.filter(({ by }) => by === you).length +
+    updates.filter(({ type }) => type === "refused").length;
+  await Promise.all(
+    crowd.map((viewer) => viewer.until(() => answers(viewer) === 5)),
+  );
+  const most = 10 + 5 * (performance.now() - began) / 1000;
+  assert(anna.texts.length <= most, `${anna.texts.length} comments`);
+  // Nobody is to blame, and other rooms have their own.
+  cleo.say("calm");
+  await cleo.hears("calm");
+  await Promise.all(crowd.map((viewer) => viewer.ws.ping()));
+  await Promise.all(crowd.map((viewer) => viewer[Symbol.asyncDispose]()));
+});
+
 Deno.test("who does not read is not told of refusals, which would pile up", async () => {
   const hub = new Hub();
-  const room = new Room("lobby", hub, { rate: 1, gather: 0 });
+  const room = new Room("lobby", hub, { rate: 1, roomRate: 100, gather: 0 });
   for (const [bufferedAmount, told] of [[0, 28], [100_000, 0]] as const) {
     const sent: string[] = [];
     const watched = Promise.withResolvers<void>();
@@ -389,7 +414,10 @@ browserTest(
 browserTest(
   "500 comments a second cost less of a frame than there is",
   async (browser) => {
-    await using cinema = await Cinema.open({ rate: 100_000 });
+    await using cinema = await Cinema.open({
+      rate: 100_000,
+      roomRate: 100_000,
+    });
     const tab = await browser.open(httpUrl(cinema, "lobby"));
     await tab.waitForText("#watching", /\d/);
     await tab.page.click("#all"); // those without a free lane, too

@@ -212,7 +212,10 @@ async function meet(anna: Viewer, ben: Viewer, text: string): Promise<void> {
 redisTest(
   "viewers of two processes watch together, whether Redis or a process goes",
   async (redis) => {
-    const flags = ["--processes", "2", "--port", "0", "--rate", "1000"];
+    const flags = [
+      ...["--processes", "2", "--port", "0"],
+      ...["--rate", "1000", "--room-rate", "1000"],
+    ];
     await using program = scaleOut(...flags, "--redis", redis.url);
     const [, pid] = await program.expect(/\[2\] Process (\d+) is ready/);
     const [, url] = await program.expect(/Listening on (http:\S+)/);
@@ -279,7 +282,10 @@ redisTest(
 redisTest(
   "Redis is killed while 50 viewers comment: all stay, and their neighbours hear them",
   async (redis) => {
-    const flags = ["--processes", "2", "--port", "0", "--rate", "1000"];
+    const flags = [
+      ...["--processes", "2", "--port", "0"],
+      ...["--rate", "1000", "--room-rate", "1000"],
+    ];
     await using program = scaleOut(...flags, "--redis", redis.url);
     const [, url] = await program.expect(/Listening on (http:\S+)/);
     const address = url!.replace("http", "ws");

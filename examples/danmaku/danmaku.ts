@@ -40,6 +40,13 @@ export interface DanmakuOptions {
    */
   rate?: number;
   /**
+   * How many comments a second all viewers of a room may make together, in this
+   * process.
+   *
+   * @default {100}
+   */
+  roomRate?: number;
+  /**
    * How long comments of a room are gathered that go out together, in
    * milliseconds. The first one after a while goes out at once.
    *
@@ -117,6 +124,7 @@ export class Danmaku {
       if (this.#rooms.size >= MAX_ROOMS) this.#makeRoom();
       room = new Room(name, this.hub, {
         rate: this.#options.rate ?? 2,
+        roomRate: this.#options.roomRate ?? 100,
         gather: this.#options.gather ?? 40,
         server: this.#options.server,
       });

@@ -14,6 +14,12 @@ export const DANMAKU_FLAGS = {
     min: 1,
     help: "how many comments a second each viewer may make",
   },
+  "room-rate": {
+    type: "number",
+    default: 100,
+    min: 1,
+    help: "how many all viewers of a room may make together",
+  },
   gather: {
     type: "number",
     default: 40,

@@ -28,7 +28,11 @@ if (import.meta.main) {
       ...DANMAKU_FLAGS,
     },
   );
-  const danmaku = await Danmaku.open(flags);
+  const danmaku = await Danmaku.open({
+    rate: flags.rate,
+    roomRate: flags["room-rate"],
+    gather: flags.gather,
+  });
   const { port, hostname } = flags;
   const nowhereElse = { unix: undefined, cert: undefined, key: undefined };
   await runServer("http", { port, hostname, ...nowhereElse }, {

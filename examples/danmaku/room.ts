@@ -37,6 +37,8 @@ const decoder = new TextDecoder();
 export interface RoomOptions {
   /** How many comments a second each viewer may make. */
   rate: number;
+  /** How many all viewers of this process may make together. */
+  roomRate: number;
   /** How long comments are gathered that go out together, in milliseconds. */
   gather: number;
   /** What this process is called, where there are several. */
@@ -69,6 +71,7 @@ export class Room {
 
   #recent: Comment[] = [];
   #gathered: Comment[] = [];
+  readonly #limit: RateLimit;
   readonly #sendOut: Throttle;
   readonly #others = new Map<string, { viewers: number; until: number }>();
   readonly #viewersKnow = new Throttle(
@@ -89,6 +92,7 @@ export class Room {
     this.#screen = `screen/${name}`;
     this.#desk = `desk/${name}`;
     this.#sendOut = new Throttle(() => this.#publishComments(), options.gather);
+    this.#limit = new RateLimit(options.roomRate, 2 * options.roomRate);
     // The room is a subscriber like its viewers, to what others publish.
     const onComments = listener((update: Update) => {
       if (update.type === "comments") this.#remember(update.comments);
@@ -144,21 +148,26 @@ export class Room {
     const { rate } = this.#options;
     const limit = new RateLimit(rate, Math.max(2, 2 * rate));
     let refused = 0;
+    const refuse = (retryAfter: number): void => {
+      if (ws.bufferedAmount >= MAX_UNREAD) return;
+      const refusal: Update = { type: "refused", retryAfter };
+      ws.send(JSON.stringify(refusal));
+    };
     return (message) => {
       if (this.#isClosed) return;
       const retryAfter = limit.take();
       if (retryAfter > 0) {
-        if (++refused > MAX_REFUSED) {
-          ws.close(CloseCode.PolicyViolation, "Too many comments");
-        } else if (ws.bufferedAmount < MAX_UNREAD) {
-          const refusal: Update = { type: "refused", retryAfter };
-          ws.send(JSON.stringify(refusal));
-        }
+        if (++refused <= MAX_REFUSED) refuse(retryAfter);
+        else ws.close(CloseCode.PolicyViolation, "Too many comments");
         return;
       }
       refused = 0;
       const draft = readDraft(message);
-      if (draft !== undefined) this.#say({ ...draft, by });
+      if (draft === undefined) return;
+      // What all say is sent to all: it grows with the square of their number.
+      const roomFor = this.#limit.take();
+      if (roomFor > 0) refuse(roomFor);
+      else this.#say({ ...draft, by });
     };
   }
 

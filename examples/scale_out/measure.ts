@@ -42,6 +42,7 @@ class Fleet implements AsyncDisposable {
         `--gather=${gather}`,
         "--port=0",
         "--rate=1000000",
+        "--room-rate=1000000",
         "--max-connections=100000",
       ],
       stdout: "piped",

@@ -45,6 +45,7 @@ if (import.meta.main) {
     const danmaku = await Danmaku.open({
       hub: new Hub({ backplane }),
       rate: flags.rate,
+      roomRate: flags["room-rate"],
       gather: flags.gather,
       server: flags.name,
     });
