@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
 import { connect, type WebSocketConnection } from "../mod.ts";
 import { permessageDeflate } from "../deflate.ts";
-import { encodeClosePayload, encodeFrame, Opcode } from "../frame.ts";
+import { encodeClosePayload, encodeFrame, Opcode, RSV1 } from "../frame.ts";
 import { readPages } from "../examples/tour/pages.ts";
 import { checkOrigin, Visits } from "../examples/tour/visits.ts";
 import { FrameCutter, Wiretap } from "../examples/tour/wiretap.ts";
@@ -125,6 +125,47 @@ Deno.test("what passes compressed is told in both forms, context and all", async
       assertEquals(inflated.start, hexOf(message.slice(0, KEEP)));
     }
   }
+});
+
+Deno.test("to look into what passes lets others in", async () => {
+  const deflate = permessageDeflate();
+  const [offer = []] = deflate.offers();
+  const agreed = deflate.accept(offer)!;
+  const client = deflate.confirm(agreed.parameters);
+  const field = "permessage-deflate; client_max_window_bits";
+  const head = upgrade("/", `Sec-WebSocket-Extensions: ${field}`);
+  const answer = "HTTP/1.1 101 Switching Protocols\r\n" +
+    `Sec-WebSocket-Extensions: ${field}=12\r\n\r\n`;
+  const bomb = encodeFrame({
+    opcode: Opcode.Binary,
+    reservedBits: RSV1,
+    maskingKey: 0,
+    payload: client.encode(new Uint8Array(16 * 1024 * 1024), true, true)!,
+  });
+  const reads = [utf8(head), concat(bomb, bomb, bomb, bomb)];
+  const conn = {
+    read(into: Uint8Array) {
+      const bytes = reads.shift()!;
+      into.set(bytes);
+      return Promise.resolve(bytes.length);
+    },
+    write: (bytes: Uint8Array) => Promise.resolve(bytes.length),
+  };
+  const lengths: (number | undefined)[] = [];
+  const tap = new Wiretap(conn as unknown as Deno.Conn, {
+    keep: KEEP,
+    extensions: [deflate],
+    onUpgrade: () => ({ inflated }) => lengths.push(inflated?.length),
+  });
+  const into = new Uint8Array(256 * 1024);
+  await tap.read(into);
+  await tap.write(utf8(answer));
+  let turns = 0;
+  const others = setInterval(() => turns++, 0);
+  await tap.read(into);
+  clearInterval(others);
+  assertEquals(lengths, Array(4).fill(16 * 1024 * 1024));
+  assert(turns >= 3, `${turns} turns`);
 });
 
 Deno.test("pages come first on a connection that becomes a WebSocket", async () => {

@@ -71,6 +71,13 @@ const MAX_REQUEST_LENGTH = 64 * 1024;
 
 const MAX_INFLATED_LENGTH = 64 * 1024 * 1024;
 
+// How much is looked at before the time is, in bytes: deflate makes at most 1,032
+// times as much of it.
+const SLICE = 1024;
+
+// For how long it may go on, in milliseconds, until others have had their turn.
+const TURN = 10;
+
 const SWITCHING = new TextEncoder().encode("HTTP/1.1 101 ");
 
 /** Looks at what passes. */
@@ -89,21 +96,21 @@ export class Wiretap extends Tap {
   override async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
     const length = await super.read(into);
     // Now: the connection is about to unmask these bytes in place.
-    if (length !== null) this.#onRead(into.subarray(0, length));
+    if (length !== null) await this.#onRead(into.subarray(0, length));
     return length;
   }
 
   override async write(bytes: Uint8Array): Promise<number> {
     // Before the peer can answer; what is not written is given here again.
-    this.#onWrite(bytes.subarray(this.#ahead));
+    await this.#onWrite(bytes.subarray(this.#ahead));
     this.#ahead = bytes.length;
     const length = await super.write(bytes);
     this.#ahead -= length;
     return length;
   }
 
-  #onRead(bytes: Uint8Array): void {
-    this.#cutters?.client.push(bytes);
+  async #onRead(bytes: Uint8Array): Promise<void> {
+    if (this.#cutters !== undefined) await cut(this.#cutters.client, bytes);
     if (this.#request === undefined) return;
     if (this.#request.length + bytes.length > MAX_REQUEST_LENGTH) {
       this.#request = undefined;
@@ -112,8 +119,8 @@ export class Wiretap extends Tap {
     }
   }
 
-  #onWrite(bytes: Uint8Array): void {
-    this.#cutters?.server.push(bytes);
+  async #onWrite(bytes: Uint8Array): Promise<void> {
+    if (this.#cutters !== undefined) await cut(this.#cutters.server, bytes);
     if (this.#request === undefined) return;
     const request = this.#request;
     const isUpgrade = SWITCHING.every((byte, i) => bytes[i] === byte);
@@ -121,13 +128,13 @@ export class Wiretap extends Tap {
     this.#request = isUpgrade ? undefined : new Uint8Array(0);
     if (!isUpgrade) return;
     try {
-      this.#onUpgrade(request, bytes);
+      await this.#onUpgrade(request, bytes);
     } catch {
       // What has been kept is no head: nothing is shown, but all is served.
     }
   }
 
-  #onUpgrade(sent: Uint8Array, answered: Uint8Array): void {
+  async #onUpgrade(sent: Uint8Array, answered: Uint8Array): Promise<void> {
     const request = parseRequestHead(sent);
     const response = parseResponseHead(answered);
     if (request === undefined || response === undefined) return;
@@ -146,8 +153,19 @@ export class Wiretap extends Tap {
         onFrame({ from, wire, inflated });
       });
     this.#cutters = { client: cutter("client"), server: cutter("server") };
-    this.#cutters.client.push(sent.subarray(request.byteLength));
-    this.#cutters.server.push(answered.subarray(response.byteLength));
+    await cut(this.#cutters.client, sent.subarray(request.byteLength));
+    await cut(this.#cutters.server, answered.subarray(response.byteLength));
+  }
+}
+
+/** Cuts bytes into frames, and lets others in when that takes long. */
+async function cut(cutter: FrameCutter, bytes: Uint8Array): Promise<void> {
+  let end = performance.now() + TURN;
+  for (let at = 0; at < bytes.length; at += SLICE) {
+    cutter.push(bytes.subarray(at, at + SLICE));
+    if (performance.now() < end) continue;
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    end = performance.now() + TURN;
   }
 }
 
