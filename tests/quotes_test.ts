@@ -137,6 +137,25 @@ Deno.test("a snapshot comes first, and then what changes, without a gap", async 
   assertEquals((await page.upToNow()).map(({ q }) => q), ["TEA"]);
 });
 
+Deno.test("a page that subscribes again and again has to wait", async () => {
+  const { server } = serveQuotes();
+  await using _ = server;
+  await using page = await Page.open(server);
+  await using other = await Page.open(server);
+  const symbols = Object.keys(GOODS);
+  const began = performance.now();
+  for (let i = 0; i < 12; i++) {
+    await page.order({ do: "subscribe", symbols });
+    await page.order({ do: "unsubscribe", symbols });
+  }
+  await other.order({ do: "subscribe", symbols });
+  assertEquals((await other.upToNow()).length, symbols.length);
+  // 128 at once, and then 64 a second.
+  assertEquals((await page.upToNow()).length, 12 * symbols.length);
+  const took = performance.now() - began;
+  assert(took > (12 * symbols.length - 128) / 64 * 1000 - 50, `${took} ms`);
+});
+
 Deno.test("two pages get what each of them wants", async () => {
   const { server, quotes } = serveQuotes();
   await using _ = server;

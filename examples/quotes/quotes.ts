@@ -17,6 +17,7 @@ import {
   type WebSocketConnection,
 } from "../../mod.ts";
 import { permessageDeflate } from "../../deflate.ts";
+import { RateLimit } from "../danmaku/pace.ts";
 import { Meter, newTally, type Tally } from "../_meter.ts";
 import type { TappedOptions } from "../_tap.ts";
 import { GOODS, Market, type MarketOptions, type Quote } from "./market.ts";
@@ -27,6 +28,12 @@ const PATH = "/quotes";
 export const WINDOW = 16;
 /** What each of them weighs for the hub, in bytes. */
 const WEIGHT = 256;
+/**
+ * How many snapshots a page gets a second, and how many at once. One is much
+ * longer than what asks for it: who asks for more waits.
+ */
+const SNAPSHOT_RATE = 64;
+const SNAPSHOTS_AT_ONCE = 128;
 /** How often a page is told what it has cost, in milliseconds. */
 const COST_INTERVAL = 1000;
 /** How often it is asked whether who was too slow still is, in milliseconds. */
@@ -117,6 +124,8 @@ export class Quotes {
       case "subscribe":
         for (const symbol of order.symbols) {
           if (this.#hub.has(symbol, feed)) continue;
+          await feed.mayHaveSnapshot();
+          if (!feed.isOpen) break;
           this.#hub.subscribe(symbol, feed);
           // The next quote is the one after this, whenever it comes.
           const snapshot = this.market.snapshot(symbol);
@@ -151,6 +160,7 @@ export class Feed implements Subscriber {
   #bytes = 0;
   // Which of them was the last that told the cost.
   #costNumber = 0;
+  readonly #snapshots = new RateLimit(SNAPSHOT_RATE, SNAPSHOTS_AT_ONCE);
   /** Whether only the newest quotes are wanted when it is too slow. */
   conflates = true;
 
@@ -175,6 +185,13 @@ export class Feed implements Subscriber {
     this.#sent++;
     this.#bytes += message.data.length;
     return this.#ws.send(message);
+  }
+
+  /** Waits until it has not had too many snapshots. */
+  async mayHaveSnapshot(): Promise<void> {
+    for (let wait; (wait = this.#snapshots.take()) > 0;) {
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
   }
 
   /** Tells this page something. */
