@@ -53,5 +53,8 @@ export function concat(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
 
 /** So many bytes in which a shifted or repeated part shows. */
 export function pattern(length: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, (_, i) => i * 31 + (i >> 8) * 7 + 5);
+  const bytes = new Uint8Array(length);
+  // Array.from() would take 0.2 s for a MiB.
+  for (let i = 0; i < length; i++) bytes[i] = i * 31 + (i >> 8) * 7 + 5;
+  return bytes;
 }

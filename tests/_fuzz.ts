@@ -32,24 +32,65 @@ export const TARGETS_OF_FUZZ: Record<
   failures: { share: 8, run: failures },
 };
 
+const hoard: Uint8Array[] = [];
+
+/** What never goes well, to see whether it is noticed. They are named to be run. */
+export const TRAPS_OF_FUZZ: typeof TARGETS_OF_FUZZ = {
+  hangs: {
+    share: 1,
+    run: () => {
+      for (;;);
+    },
+  },
+  hoards: {
+    share: 1,
+    run: async () => {
+      hoard.push(new Uint8Array(4 * 1024 * 1024).fill(1));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    },
+  },
+};
+
+/** What is run under a name. */
+export function targetOfFuzz(name: string): typeof TARGETS_OF_FUZZ[string] {
+  const target = TARGETS_OF_FUZZ[name] ?? TRAPS_OF_FUZZ[name];
+  if (target === undefined) {
+    throw new RangeError(
+      `There is no target [${name}], but ${Object.keys(TARGETS_OF_FUZZ)}`,
+    );
+  }
+  return target;
+}
+
+/** Adds how it is repeated, and throws it. */
+function tell(error: unknown, flags: string): never {
+  const reason = error instanceof Error ? error : new Error(String(error));
+  reason.message = `Repeat with \`deno task fuzz ${flags}\`\n${reason.message}`;
+  throw reason;
+}
+
 /** Runs one case; a promise if it takes its time. */
 export function fuzzCase(target: string, number: number): void | Promise<void> {
-  const told = (error: unknown): never => {
-    const replay = `deno task fuzz --target ${target} --case ${number}`;
-    const reason = error instanceof Error ? error : new Error(String(error));
-    reason.message = `Repeat with \`${replay}\`\n${reason.message}`;
-    throw reason;
-  };
+  const told = (error: unknown) =>
+    tell(error, `--target ${target} --case ${number}`);
   try {
-    const running = TARGETS_OF_FUZZ[target]!.run(new Chance(number));
+    const running = targetOfFuzz(target).run(new Chance(number));
     return running?.catch(told);
   } catch (error) {
     return told(error);
   }
 }
 
-/** Tries all of the corpus as it is. */
-export function fuzzCorpus(): number {
+/** Tries all of the corpus as it is, and says before each which one it is. */
+export function fuzzCorpus(onEntry?: (number: number) => void): number {
+  try {
+    return tryCorpus(onEntry);
+  } catch (error) {
+    return tell(error, "--corpus");
+  }
+}
+
+function tryCorpus(onEntry?: (number: number) => void): number {
   let tried = 0;
   for (let seed = 0; seed < 8; seed++) {
     const each = (
@@ -57,7 +98,17 @@ export function fuzzCorpus(): number {
       ...checks: ((chance: Chance, bytes: Uint8Array<ArrayBuffer>) => void)[]
     ) => {
       for (const [i, entry] of entries.entries()) {
-        for (const check of checks) check(new Chance(seed + i), entry.slice());
+        onEntry?.(tried);
+        try {
+          for (const check of checks) {
+            check(new Chance(seed + i), entry.slice());
+          }
+        } catch (error) {
+          const bytes = entry.slice(0, 100).toHex();
+          throw new Error(`entry ${i} of its file, seed ${seed} (${bytes})`, {
+            cause: error,
+          });
+        }
         tried++;
       }
     };

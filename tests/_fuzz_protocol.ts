@@ -43,17 +43,30 @@ export function frames(chance: Chance): void {
     const { toServer, toClient } = CORPUS;
     bytes = fromCorpus(chance, chance.once(2) ? toServer : toClient);
   }
+  const whole = verdictOf(bytes);
+  const cuts = [chance.below(bytes.length + 1), chance.below(16)];
+  for (const cut of cuts) {
+    // Nothing is known too early, or otherwise.
+    const part = verdictOf(bytes.slice(0, cut));
+    if (part !== "more") assertEquals(part, whole, `cut at ${cut}`);
+  }
+}
+
+/** What comes of a frame, as text. */
+function verdictOf(bytes: Uint8Array<ArrayBuffer>): string {
   try {
     const decoded = decodeFrame(bytes);
-    if (decoded === undefined) return;
+    if (decoded === undefined) return "more";
     // There is one way to write a frame.
     const { frame, byteLength } = decoded;
     assert(same(encodeFrame(frame), bytes.subarray(0, byteLength)));
-    const cut = chance.below(byteLength);
+    const cut = byteLength - 1;
     assertEquals(decodeFrame(bytes.subarray(0, cut)), undefined);
+    return `${byteLength}`;
   } catch (error) {
     if (!(error instanceof ProtocolError)) throw error;
     assert([1002, 1009].includes(error.closeCode));
+    return `${error.closeCode} ${error.kind} ${error.message}`;
   }
 }
 
@@ -281,6 +294,11 @@ function outcomeOf(
   }
   const isOpen = protocol.state === "open";
   text += `${protocol.state} ${protocol.transport}\n`;
+  // Pongs, up to a limit and the latest, and a Close frame, are all it may owe.
+  assert(
+    protocol.outputLength < MOST_OWED,
+    `${protocol.outputLength} are owed`,
+  );
   // What is owed to the peer.
   for (let owed; (owed = protocol.takeOutput()) !== undefined;) {
     for (let offset = 0; offset < owed.length;) {
@@ -301,6 +319,7 @@ function outcomeOf(
 }
 
 const TEXT = new TextDecoder();
+const MOST_OWED = 64 * 1024 + 500;
 
 /** Any stream, cut and delivered in two ways. */
 export function receive(
@@ -479,25 +498,40 @@ export function send(chance: Chance): void | Promise<void> {
   ours?.dispose?.();
   theirs?.dispose?.();
   // With compression it takes 1 ms.
-  if (!chance.once(agreement === undefined ? 4 : 16)) return;
+  if (agreement !== undefined && !chance.once(4)) return;
   const seen = receivedByWs(bytes, role === "client", agreement);
   if (!(seen instanceof Promise)) return assertEquals(seen, expected);
   return seen.then((seen) => assertEquals(seen, expected));
 }
 
 /** What a failing protocol says to its peer is well-formed, too. */
-export function failures(chance: Chance): void {
+export function failures(chance: Chance): void | Promise<void> {
   const role = chance.once(2) ? "server" : "client";
-  const protocol = new WebSocketProtocol({ role, maxMessageSize: 2000 });
-  const bytes = stream(chance, role === "server", false);
+  const agreement = chance.once(4) ? agreed(chance, role) : undefined;
+  const extension = agreement?.session;
+  const protocol = new WebSocketProtocol({
+    role,
+    extension,
+    maxMessageSize: 2000,
+  });
+  const bytes = stream(chance, role === "server", agreement !== undefined);
   for (const _ of protocol.receive(bytes));
-  const owed = protocol.takeOutput();
+  const owed = protocol.takeOutput()?.slice();
+  extension?.dispose?.();
+  agreement?.peer.dispose?.();
   if (owed === undefined) return;
-  const seen = receivedByWs(owed, role === "client") as string[];
-  const codes = seen.filter((event) => event.startsWith("close"));
-  assertEquals(codes.length, protocol.state === "open" ? 0 : 1);
-  if (protocol.state !== "failed") return;
-  const { InvalidFramePayloadData, MessageTooBig, ProtocolError } = CloseCode;
-  const allowed = [ProtocolError, InvalidFramePayloadData, MessageTooBig];
-  assert(allowed.some((code) => codes[0]!.startsWith(`close ${code} `)));
+  const check = (seen: string[]): void => {
+    const codes = seen.filter((event) => event.startsWith("close"));
+    assertEquals(codes.length, protocol.state === "open" ? 0 : 1);
+    if (protocol.state !== "failed") return;
+    const { InvalidFramePayloadData, MessageTooBig, ProtocolError } = CloseCode;
+    const allowed: number[] = [ProtocolError, InvalidFramePayloadData];
+    allowed.push(MessageTooBig);
+    // Work without end (RFC 7692 has no code for it).
+    if (agreement !== undefined) allowed.push(CloseCode.PolicyViolation);
+    assert(allowed.some((code) => codes[0]!.startsWith(`close ${code} `)));
+  };
+  const seen = receivedByWs(owed, role === "client", agreement);
+  if (!(seen instanceof Promise)) return check(seen);
+  return seen.then(check);
 }

@@ -1,11 +1,6 @@
 /** Who watches workers that fuzz: that none hangs, and none takes all memory. */
-import { TARGETS_OF_FUZZ } from "./_fuzz.ts";
+import { targetOfFuzz, TARGETS_OF_FUZZ } from "./_fuzz.ts";
 import type { FuzzNews, FuzzTask } from "./_fuzz_worker.ts";
-
-/** How long a case may take, in milliseconds. */
-const LONGEST = 5000;
-/** How much memory all of them together may take, in MiB. */
-const MOST = 700;
 
 const NAMES = Object.keys(TARGETS_OF_FUZZ);
 
@@ -16,6 +11,10 @@ export interface FuzzOptions {
   workers: number;
   /** All, if none is given. */
   targets?: readonly string[];
+  /** How long a case, or the corpus, may take, in milliseconds: 5,000. */
+  longest?: number;
+  /** How much memory the whole process may take, in MiB: 700. */
+  most?: number;
 }
 
 /** What has come of it. */
@@ -34,12 +33,13 @@ export interface FuzzReport {
  */
 export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   const report: FuzzReport = { cases: 0, targets: new Map(), rss: 0 };
+  const { most = 700 } = options;
   const { promise: failed, reject } = Promise.withResolvers<never>();
   const stops: (() => void)[] = [];
   const watch = setInterval(() => {
     const rss = Deno.memoryUsage().rss / 1024 / 1024;
     report.rss = Math.max(report.rss, rss);
-    if (rss > MOST) reject(new Error(`${rss.toFixed(0)} MiB are taken`));
+    if (rss > most) reject(new Error(`${rss.toFixed(0)} MiB are taken`));
   }, 100);
   try {
     const working = Array.from({ length: options.workers }, (_, i) => {
@@ -49,6 +49,14 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
     });
     await Promise.race([failed, Promise.all(working)]);
     return report;
+  } catch (error) {
+    // A case can depend on those before it: some memory is used again.
+    const { cases, seed, workers, targets } = options;
+    const one = targets?.length === 1 ? ` --target ${targets[0]}` : "";
+    const reason = error instanceof Error ? error : new Error(String(error));
+    reason.message +=
+      `\nAll of it: \`deno task fuzz --cases ${cases} --seed ${seed} --workers ${workers}${one}\``;
+    throw reason;
   } finally {
     clearInterval(watch);
     for (const stop of stops) stop();
@@ -56,7 +64,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
 }
 
 function work(
-  { cases, seed, workers, targets = NAMES }: FuzzOptions,
+  { cases, seed, workers, targets = NAMES, longest = 5000 }: FuzzOptions,
   index: number,
   report: FuzzReport,
 ): { done: Promise<void>; stop: () => void } {
@@ -64,27 +72,33 @@ function work(
     type: "module",
   });
   const shares = targets.reduce(
-    (sum, name) => sum + TARGETS_OF_FUZZ[name]!.share,
+    (sum, name) => sum + targetOfFuzz(name).share,
     0,
   );
   const counts = Object.fromEntries(targets.map((name) => [
     name,
-    Math.ceil(cases * TARGETS_OF_FUZZ[name]!.share / shares / workers),
+    Math.ceil(cases * targetOfFuzz(name).share / shares / workers),
   ]));
   const most = Math.max(...Object.values(counts));
   const progress = new SharedArrayBuffer(8);
-  const at = new Int32Array(progress);
+  const at = new Int32Array(progress).fill(-2);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
 
   let last = "";
   let since = performance.now();
   const watch = setInterval(() => {
-    const now = `${NAMES[at[0]!]} --case ${Atomics.load(at, 1)}`;
+    const [target, number] = [Atomics.load(at, 0), Atomics.load(at, 1)];
+    const now = `${target} ${number}`;
+    // Modules take their time to be loaded.
+    const most = target === -2 ? 60_000 : longest;
     if (now !== last) {
       last = now;
       since = performance.now();
-    } else if (performance.now() - since > LONGEST && at[1] !== 0) {
-      reject(new Error(`It hangs: deno task fuzz --target ${now}`));
+    } else if (performance.now() - since > most) {
+      const which = target < 0
+        ? "--corpus"
+        : `--target ${targets[target]} --case ${number}`;
+      reject(new Error(`It hangs: \`deno task fuzz ${which}\``));
     }
   }, 500);
   worker.onmessage = ({ data }: MessageEvent<FuzzNews>) => {

@@ -2,7 +2,7 @@
  * Runs cases of the fuzzer in a thread of its own, and says in shared memory which
  * one it is at: who never comes back from a case cannot tell it.
  */
-import { fuzzCase, fuzzCorpus, TARGETS_OF_FUZZ } from "./_fuzz.ts";
+import { fuzzCase, fuzzCorpus } from "./_fuzz.ts";
 
 /** What a worker is told to do. */
 export interface FuzzTask {
@@ -10,7 +10,10 @@ export interface FuzzTask {
   counts: Record<string, number>;
   /** The first case's number. */
   seed: number;
-  /** Two numbers: which target, and which case. */
+  /**
+   * Two numbers: which of the targets, -1 for the corpus, -2 before; and which
+   * case.
+   */
   progress: SharedArrayBuffer;
 }
 
@@ -30,11 +33,12 @@ const scope = globalThis as unknown as {
 
 async function run({ counts, seed, progress }: FuzzTask): Promise<void> {
   const at = new Int32Array(progress);
-  const names = Object.keys(TARGETS_OF_FUZZ);
-  fuzzCorpus();
-  for (const [name, count] of Object.entries(counts)) {
+  Atomics.store(at, 0, -1);
+  fuzzCorpus((number) => Atomics.store(at, 1, number));
+  for (const [i, [name, count]] of Object.entries(counts).entries()) {
     const began = performance.now();
-    at[0] = names.indexOf(name);
+    Atomics.store(at, 1, seed);
+    Atomics.store(at, 0, i);
     for (let i = 0; i < count; i++) {
       Atomics.store(at, 1, seed + i);
       const running = fuzzCase(name, seed + i);
@@ -50,9 +54,8 @@ scope.addEventListener("message", async ({ data }) => {
     await run(data);
     scope.postMessage({ type: "done" });
   } catch (error) {
-    const message = error instanceof Error
-      ? error.stack ?? error.message
-      : String(error);
+    // With what has caused it.
+    const message = error instanceof Error ? Deno.inspect(error) : `${error}`;
     scope.postMessage({ type: "failed", message });
   }
 });

@@ -90,10 +90,35 @@ measuredTest(
 measuredTest(
   "CVE-2021-32640 (ws): Sec-WebSocket-Protocol in quadratic time",
   () => {
+    const asked = (value: string) =>
+      readUpgrade({
+        method: "GET",
+        target: "/",
+        headers: new Headers({
+          "Host": "localhost",
+          "Upgrade": "websocket",
+          "Connection": "Upgrade",
+          "Sec-WebSocket-Version": "13",
+          "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+          "Sec-WebSocket-Protocol": value,
+        }),
+      });
+    // parseRequestHead() lets 64 spaces in a row through; others may let more.
     assertLinear((size) => {
-      const value = `b${" ".repeat(size)}x`;
+      const spaces = " ".repeat(60);
+      const names = Array.from({ length: size / 64 }, (_, i) => `p${i}`);
+      const value = names.join(`${spaces},`);
+      assertEquals(asked(value).protocols.length, names.length);
+      const wire = upgrade("/", `Sec-WebSocket-Protocol: ${value}`);
+      assertEquals(read(wire).protocols.length, names.length);
       assertThrows(
-        () => read(upgrade("/", `Sec-WebSocket-Protocol: ${value}`)),
+        () => asked(names.join(`${spaces} `)),
+        HandshakeError,
+      );
+    });
+    assertLinear((size) => {
+      assertThrows(
+        () => asked(`b${" ".repeat(size)}x`),
         HandshakeError,
       );
     });
@@ -378,6 +403,22 @@ measuredTest("response splitting, and request splitting", () => {
 
 // The web
 
+/** Keeps what the system's source of randomness gives, as words of 32 bits. */
+function watchedRandomness(words: number[]): Disposable {
+  const { getRandomValues } = crypto;
+  crypto.getRandomValues = (into) => {
+    getRandomValues.call(crypto, into);
+    const { buffer, byteOffset, byteLength } = into!;
+    words.push(...new Uint32Array(buffer, byteOffset, byteLength / 4));
+    return into;
+  };
+  return {
+    [Symbol.dispose]: () => {
+      crypto.getRandomValues = getRandomValues;
+    },
+  };
+}
+
 measuredTest(
   "cross-site WebSocket hijacking (CWE-1385): another page's Origin is refused",
   async () => {
@@ -420,6 +461,9 @@ measuredTest(
   () => {
     const client = new WebSocketProtocol({ role: "client" });
     const keys = new Set<number>();
+    const order: number[] = [];
+    const drawn: number[] = [];
+    using _ = watchedRandomness(drawn);
     const bits = new Array<number>(32).fill(0);
     const COUNT = 4000;
     for (let i = 0; i < COUNT; i++) {
@@ -428,10 +472,16 @@ measuredTest(
       client.releaseOutput();
       const { maskingKey } = decodeFrame(bytes)!.frame;
       keys.add(maskingKey!);
+      order.push(maskingKey!);
       for (let bit = 0; bit < 32; bit++) bits[bit]! += maskingKey! >>> bit & 1;
       assertFalse(new TextDecoder().decode(bytes).includes("GET /script.js"));
     }
     assert(keys.size > COUNT - 10);
+    // Each is four bytes of the system's source, but for those that were drawn
+    // before, and none is used twice.
+    const first = order.findIndex((key) => key === drawn[0]);
+    assert(first >= 0 && first < COUNT / 2, `${first}`);
+    assertEquals(order.slice(first), drawn.slice(0, COUNT - first));
     // Each bit is as often set as not: 10 standard deviations.
     for (const count of bits) {
       assert(Math.abs(count - COUNT / 2) < 320, `${bits}`);

@@ -1,9 +1,10 @@
 /**
  * Fuzzes whatever reads a peer's bytes: `deno task fuzz --cases 1000000`. A case
- * that fails, or hangs, is printed with the command that repeats it.
+ * that fails, or hangs, is printed with the command that repeats it. With
+ * `--within 120` it has to be over in so many seconds.
  */
 import { parseArgs } from "node:util";
-import { fuzzCase, TARGETS_OF_FUZZ } from "./_fuzz.ts";
+import { fuzzCase, fuzzCorpus, TARGETS_OF_FUZZ } from "./_fuzz.ts";
 import { fuzz } from "./_fuzz_watch.ts";
 
 const { values } = parseArgs({
@@ -13,11 +14,17 @@ const { values } = parseArgs({
     workers: { type: "string", default: `${navigator.hardwareConcurrency}` },
     target: { type: "string" },
     case: { type: "string" },
+    corpus: { type: "boolean", default: false },
+    within: { type: "string", default: "Infinity" },
   },
 });
 const targets = values.target === undefined
   ? Object.keys(TARGETS_OF_FUZZ)
   : [values.target];
+if (values.corpus) {
+  console.log(`${fuzzCorpus()} entries hold`);
+  Deno.exit(0);
+}
 if (values.case !== undefined) {
   for (const name of targets) await fuzzCase(name, Number(values.case));
   console.log("It holds");
@@ -42,6 +49,9 @@ try {
       report.rss.toFixed(0)
     } MiB`,
   );
+  if (seconds > Number(values.within)) {
+    throw new Error(`That is more than ${values.within} s`);
+  }
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   Deno.exit(1);

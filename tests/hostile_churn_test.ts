@@ -3,16 +3,20 @@
  * them here, and 20,000 with `deno task churn`.
  */
 import { assert } from "@std/assert";
-import { Opcode } from "../frame.ts";
+import type { Socket } from "node:net";
+import { deflateRawSync } from "node:zlib";
+import { Opcode, RSV1 } from "../frame.ts";
 import { concat, pattern } from "./_bytes.ts";
 import {
   isLinux,
   masked,
+  noise,
   pour,
   swallow,
   Target,
   times,
   upgradeBytes,
+  writeAll,
   writeAndReset,
 } from "./_hostile.ts";
 import { within } from "./_server.ts";
@@ -25,19 +29,60 @@ const COMPRESSED = upgradeBytes(
   "Sec-WebSocket-Extensions: permessage-deflate",
 );
 const MESSAGE = masked({ opcode: Opcode.Binary, payload: pattern(3000) });
+const PART = masked({
+  opcode: Opcode.Binary,
+  fin: false,
+  payload: pattern(3000),
+});
+const REST = masked({ opcode: Opcode.Continuation, payload: pattern(500) });
+const PING = masked({ opcode: Opcode.Ping });
+
+/** What does not get smaller, so that it is large on the wire, too. */
+const deflated = new Uint8Array(
+  deflateRawSync(noise(3000), { finishFlush: 2 }).subarray(0, -4),
+);
+const DEFLATED = masked({
+  opcode: Opcode.Binary,
+  reservedBits: RSV1,
+  payload: deflated,
+});
+const DEFLATED_PART = masked({
+  opcode: Opcode.Binary,
+  reservedBits: RSV1,
+  fin: false,
+  payload: deflated.subarray(0, 2000),
+});
 const GOODBYE = masked({ opcode: Opcode.Close });
+
+/** Waits until something comes. */
+function comes(socket: Socket): Promise<void> {
+  return new Promise((resolve) => socket.once("data", () => resolve()));
+}
 
 /** One connection, from its beginning to its end. */
 async function comeAndGo(target: Target, i: number): Promise<void> {
+  const head = i % 2 === 0 ? HEAD : COMPRESSED;
+  const message = i % 2 === 0 ? MESSAGE : DEFLATED;
   if (i % 4 === 0) {
     const socket = await target.dialToReset();
-    await writeAndReset(socket, concat(HEAD, MESSAGE).subarray(0, i % 3200));
+    if (i % 8 === 0) {
+      await writeAndReset(socket, concat(HEAD, MESSAGE).subarray(0, i % 3200));
+      return;
+    }
+    // In the middle of a message, of which some is taken in.
+    const isCompressed = i % 16 > 8;
+    await writeAll(socket, isCompressed ? COMPRESSED : HEAD);
+    await within(comes(socket), 60_000);
+    await writeAll(socket, concat(isCompressed ? DEFLATED_PART : PART, PING));
+    await within(comes(socket), 60_000);
+    await writeAll(socket, REST.subarray(0, i % 500));
+    socket.resetAndDestroy();
     return;
   }
   using client = await target.dial();
-  await pour(client, i % 2 === 0 ? HEAD : COMPRESSED);
+  await pour(client, head);
   if (i % 8 === 1) return;
-  await pour(client, concat(MESSAGE, MESSAGE));
+  await pour(client, concat(message, message));
   if (i % 8 === 2) return;
   if (i % 8 === 3) await client.conn.closeWrite();
   else await pour(client, GOODBYE);

@@ -18,12 +18,15 @@ import {
   Target,
   times,
   upgradeBytes,
+  writeAll,
   writeAndReset,
 } from "./_hostile.ts";
+import { Program } from "./_program.ts";
 import { type Client, request, upgrade, within } from "./_server.ts";
 
 const MIB = 1024 * 1024;
 const UPGRADE = upgradeBytes();
+const HEAD = UPGRADE.length;
 
 interface Attack {
   /** How much memory it may cost, in MiB. */
@@ -83,7 +86,21 @@ attackTest("echo under attack", [], {
         masked({ opcode: Opcode.Binary, payload: pattern(200) }),
       );
       for (let from = 0; from <= bytes.length; from += 50) {
-        await times(Math.min(50, bytes.length + 1 - from), async (i) => {
+        const count = Math.min(50, bytes.length + 1 - from);
+        const sockets = await times(count, async (i) => {
+          const socket = await target.dialToReset();
+          const end = from + i;
+          await writeAll(socket, bytes.subarray(0, Math.min(end, HEAD)));
+          if (end < HEAD) return socket;
+          await within(new Promise((resolve) => socket.once("data", resolve)));
+          await writeAll(socket, bytes.subarray(HEAD, end));
+          return socket;
+        });
+        // It has been taken in, as far as it goes.
+        await target.comesRound();
+        for (const socket of sockets) socket.resetAndDestroy();
+        // And once more, so that it may come while the connection is accepted.
+        await times(count, async (i) => {
           const socket = await target.dialToReset();
           await writeAndReset(socket, bytes.subarray(0, from + i));
         });
@@ -192,13 +209,31 @@ attackTest("echo under attack", [], {
         100_000,
       );
       const clients = await times(8, () => target.open());
-      const pouring = clients.map(async (client, i) => {
-        for (let left = 256; left > 0; left--) {
-          const batch = i % 2 === 0 ? message : small;
-          if (await pour(client, batch) !== undefined) break;
+      let taken = 0;
+      const left = clients.map(() => 256 * MIB);
+      const pouring = clients.map(async ({ conn }, i) => {
+        const batch = i % 2 === 0 ? message : small;
+        try {
+          for (let rest = batch; left[i]! > 0;) {
+            const length = await conn.write(rest);
+            taken += length;
+            left[i]! -= length;
+            rest = length < rest.length ? rest.subarray(length) : batch;
+          }
+        } catch {
+          // It is over.
         }
       });
-      await new Promise((resolve) => setTimeout(resolve, 2000));
+      // Nothing more is taken from them, long before the end.
+      const began = performance.now();
+      for (let before = -1; taken > before;) {
+        before = taken;
+        assert(performance.now() - began < 30_000, "it is taken for ever");
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+      for (const length of left) {
+        assert(length > 200 * MIB, `${256 * MIB - length} bytes were taken`);
+      }
       return async () => {
         closeAll(clients);
         await Promise.all(pouring);
@@ -212,14 +247,24 @@ attackTest("echo under attack", [], {
         await client.write(hex`81 ff 00 00 00 00 00 10 00 00  00 00 00 00`);
         return client;
       });
-      for (let i = 0; i < 20; i++) {
-        await Promise.all(clients.map((client) => client.write(hex`61`)));
-      }
-      return () => closeAll(clients);
+      // No end of them: each byte comes with a packet, and a read, of its own.
+      let isOver = false;
+      const dripping = (async () => {
+        while (!isOver) {
+          await Promise.all(clients.map((client) => pour(client, hex`61`)));
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+      })();
+      return async () => {
+        isOver = true;
+        await dripping;
+        closeAll(clients);
+      };
     },
   },
   "closing handshakes that are never completed": {
     async act(target) {
+      const before = target.usage().files;
       const clients = await times(150, async (i) => {
         const client = await target.open();
         // A fault, or a goodbye; the connection is then kept, and talked on.
@@ -229,14 +274,12 @@ attackTest("echo under attack", [], {
         if (i % 4 === 0) await pour(client, repeat(noise(1024), 1024));
         return client;
       });
-      // They are given up, though this side does nothing.
+      // They are given up, all of them, though this side does nothing.
       const began = performance.now();
-      while (
-        target.usage().files > 100 && performance.now() - began < 20_000
-      ) {
+      while (target.usage().files > before) {
+        assert(performance.now() - began < 20_000, "they are kept");
         await new Promise((resolve) => setTimeout(resolve, 200));
       }
-      assert(target.usage().files <= 100, "they are kept");
       closeAll(clients);
     },
   },
@@ -277,20 +320,23 @@ attackTest("echo under attack", [], {
   },
   "heads above every limit": {
     async act(target) {
-      const heads = [
-        request("GET /", ...Array(101).fill("A: b")),
-        request("GET /", `A: ${"b".repeat(20_000)}`),
-        `GET /${"a".repeat(20_000)}`,
-        "A".repeat(20_000),
-        request("POST /", "Content-Length: 99999999999999999999"),
-        request("POST /", "Transfer-Encoding: chunked"),
+      const heads: [head: string, status: number][] = [
+        [request("GET /", ...Array(101).fill("A: b")), 431],
+        [request("GET /", `A: ${"b".repeat(20_000)}`), 431],
+        [`GET /${"a".repeat(20_000)}`, 431],
+        ["A".repeat(20_000), 431],
+        [request("POST /", "Content-Length: 99999999999999999999"), 413],
+        [request("POST /", "Content-Length: 1048577"), 413],
+        [request("POST /", "Transfer-Encoding: chunked"), 411],
+        [request("POST /", "Content-Length: -1"), 400],
       ];
       await times(120, async (i) => {
+        const [head, status] = heads[i % heads.length]!;
         using client = await target.dial();
-        await pour(client, utf8(heads[i % heads.length]!));
+        await pour(client, utf8(head));
         await client.conn.closeWrite().catch(() => {});
         const answer = await client.readAnswer();
-        assert([400, 411, 413, 431].includes(answer.status));
+        assertEquals(answer.status, status, head.slice(0, 60));
       });
     },
   },
@@ -452,13 +498,13 @@ attackTest("echo --compress under attack", ["--compress"], {
 
 /**
  * A TCP connection from an address of this machine's that is never ended from
- * here; and all that comes until the other side ends it.
+ * here; what comes first, and all that comes until the other side ends it.
  */
 async function dialFrom(
   localAddress: string,
   port: number,
   request = "",
-): Promise<{ answer: Promise<string>; end(): void }> {
+): Promise<{ first: Promise<string>; answer: Promise<string>; end(): void }> {
   const socket = connectTcp({
     ...{ host: "127.0.0.1", port, localAddress },
     allowHalfOpen: true,
@@ -466,6 +512,9 @@ async function dialFrom(
   let text = "";
   socket.setEncoding("latin1");
   socket.on("data", (data) => text += data);
+  const first = new Promise<string>((resolve) =>
+    socket.once("data", () => resolve(text))
+  );
   const answer = new Promise<string>((resolve) => {
     for (const event of ["error", "end", "close"]) {
       socket.on(event, () => resolve(text));
@@ -473,49 +522,80 @@ async function dialFrom(
   });
   await new Promise((resolve) => socket.once("connect", resolve));
   if (request !== "") socket.write(request);
-  return { answer, end: () => socket.destroy() };
+  return { first, answer, end: () => socket.destroy() };
 }
 
 /** How many files are kept open for those who are refused (`_opening.ts`). */
 const LINGERING = 100;
 
+interface Crowd {
+  /** The last numbers of the addresses that it comes from. */
+  addresses: number[];
+  /** How many come from each. */
+  each: number;
+  /** How many of them get a place. */
+  stay: number;
+  /** What the others are told. */
+  reason: RegExp;
+}
+
+/** All come, and some of them are told why they cannot stay. */
+async function crowd(
+  target: Target,
+  { addresses, each, stay, reason }: Crowd,
+): Promise<() => void> {
+  const before = target.usage();
+  const all: Awaited<ReturnType<typeof dialFrom>>[] = [];
+  const answers: string[] = [];
+  for (let left = each; left > 0; left -= 50) {
+    for (const address of addresses) {
+      const some = await times(
+        Math.min(left, 50),
+        () => dialFrom(`127.0.0.${address}`, target.port),
+      );
+      for (const { answer } of some) answer.then((text) => answers.push(text));
+      all.push(...some);
+    }
+  }
+  const began = performance.now();
+  while (answers.length < all.length - stay) {
+    assert(performance.now() - began < 8000, `${answers.length} answers`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const { files } = target.usage();
+  assert(files <= before.files + stay + LINGERING, `${files} files`);
+  assertEquals(answers.length, all.length - stay);
+  for (const text of answers) {
+    assertMatch(text, /^HTTP\/1\.1 503 [^]*\r\nRetry-After: 10\r\n/i);
+    assertMatch(text, reason);
+  }
+  return () => {
+    for (const { end } of all) end();
+  };
+}
+
 attackTest(
   "echo with limits under attack",
-  ["--max-connections", "60", "--max-connections-per-address", "20"],
+  ["--max-connections", "50", "--max-connections-per-address", "15"],
   {
-    "crowds from three addresses": {
+    "crowds from three addresses: 15 of each stay": {
       async act(target) {
-        const before = target.usage();
-        const crowd: Awaited<ReturnType<typeof dialFrom>>[] = [];
-        const answers: string[] = [];
-        for (let i = 0; i < 6; i++) {
-          const some = await times(
-            100,
-            (i) => dialFrom(`127.0.0.${2 + i % 3}`, target.port),
-          );
-          for (const { answer } of some) {
-            answer.then((text) => answers.push(text));
-          }
-          crowd.push(...some);
-        }
-        // Two witnesses, and 58 of these, stay; the others are told why not.
-        const began = performance.now();
-        while (answers.length < crowd.length - 58) {
-          assert(performance.now() - began < 8000, `${answers.length} answers`);
-          await new Promise((resolve) => setTimeout(resolve, 50));
-        }
-        const { files } = target.usage();
-        assert(files <= before.files + 58 + LINGERING, `${files} files`);
-        assertEquals(answers.length, crowd.length - 58);
-        for (const text of answers) {
-          assertMatch(
-            text,
-            /^HTTP\/1\.1 503 [^]*\r\nRetry-After: 10\r\n[^]*(The server|Your address) has as many/i,
-          );
-        }
-        return () => {
-          for (const { end } of crowd) end();
-        };
+        return await crowd(target, {
+          addresses: [2, 3, 4],
+          each: 200,
+          stay: 45,
+          reason: /Your address has as many/,
+        });
+      },
+    },
+    "13 from each of four addresses: 48 stay, beside the two witnesses": {
+      async act(target) {
+        return await crowd(target, {
+          addresses: [1, 2, 3, 4],
+          each: 13,
+          stay: 48,
+          reason: /The server has as many/,
+        });
       },
     },
     "upgrades that are refused, and go on": {
@@ -540,3 +620,35 @@ attackTest(
     },
   },
 );
+
+Deno.test({
+  name: "danmaku keeps the limits that it is given",
+  ignore: !isLinux,
+}, async () => {
+  const limits = ["--max-connections", "3"]
+    .concat(["--max-connections-per-address", "2"]);
+  const config = Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json";
+  await using danmaku = new Program(Deno.execPath(), [
+    ...["run", `--config=${config}`, "--no-prompt", "--allow-net"],
+    ...["--allow-read=examples/danmaku", "examples/danmaku/main.ts"],
+    ...["--port", "0", ...limits],
+  ]);
+  const [, port] = await danmaku.expect(/^Listening on http:.*:(\d+)\/\n/);
+  const ends: (() => void)[] = [];
+  const enter = async (address: string): Promise<string> => {
+    const request = upgrade("/rooms/lobby");
+    const { first, end } = await dialFrom(address, Number(port), request);
+    ends.push(end);
+    return await within(first);
+  };
+  const entered = /^HTTP\/1\.1 101 /;
+  assertMatch(await enter("127.0.0.2"), entered);
+  assertMatch(await enter("127.0.0.2"), entered);
+  assertMatch(await enter("127.0.0.2"), /^HTTP\/1\.1 503 [^]*Your address has/);
+  assertMatch(await enter("127.0.0.3"), entered);
+  assertMatch(await enter("127.0.0.3"), /^HTTP\/1\.1 503 [^]*The server has/);
+  for (const end of ends) end();
+  danmaku.kill("SIGTERM");
+  const { code, stderr } = await danmaku.ended();
+  assertEquals([code, stderr], [0, ""]);
+});
