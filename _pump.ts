@@ -743,14 +743,14 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   get #isBusy(): boolean {
     if (this.#closed !== undefined) return false;
-    return this.#isHandling || this.#isInHand ||
-      this.#isResting && (this.#consumer !== undefined || this.isAwaited);
+    // Who rests has received more than is looked at.
+    return this.#isHandling || this.#isInHand || this.#isResting;
   }
 
   #finish(): void {
     if (this.#isBusy) return;
     this.#isFinishing = false;
-    this.#finishWaiters?.serveAll();
+    this.#finishWaiters!.serveAll();
   }
 
   /** Waits until the transport has ended. */

@@ -319,9 +319,7 @@ export class WebSocketConnection
   #writable: WritableStream<string | Uint8Array | PreparedMessage> | undefined;
 
   static {
-    setFinishedOf((it) =>
-      #pump in it ? it.#pump.finished() : Promise.resolve()
-    );
+    setFinishedOf((it) => (it as WebSocketConnection).#pump.finished());
   }
 
   /**

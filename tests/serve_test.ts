@@ -1081,6 +1081,27 @@ Deno.test("shutdown() closes with 1001 while a handler is at a message for ever"
   }
 });
 
+Deno.test("shutdown() is not put off by who goes on sending", async () => {
+  const taken = gate();
+  const server = new TestServer({
+    maxReadAheadMessages: 4,
+    onConnection: (ws) =>
+      ws.forEach(async () => {
+        taken.open();
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }),
+  });
+  await using ws = await connect(server.url);
+  const sending = setInterval(() => ws.send("more").catch(() => {}), 5);
+  await within(taken.opened);
+  const began = performance.now();
+  const done = server.server.shutdown({ timeout: 20_000 });
+  assertEquals((await within(ws.closed)).code, 1001);
+  clearInterval(sending);
+  await within(done);
+  assert(performance.now() - began < 8000);
+});
+
 Deno.test("shutdown() does not wait for what handlers have left, or never asked for", async () => {
   const server = new TestServer({
     onConnection: async (ws) => {
