@@ -7,9 +7,11 @@ import { toBase64 } from "./_base64.ts";
 import { acceptKey, generateKey } from "./_key.ts";
 import { quote } from "./_quote.ts";
 import {
+  checkHttpVersion,
   checkUpgradeFields,
   extensionLine,
   extensionList,
+  type Fail,
   got,
   type UpgradeOffer,
 } from "./_upgrade_fields.ts";
@@ -250,12 +252,7 @@ export function verifyUpgradeResponse(
   if (status !== 101) {
     throw fail(`Server answered with status [${status}], not 101`, "status");
   }
-  if (version !== undefined && !/^1\.[1-9]$/.test(version)) {
-    throw fail(
-      `HTTP version must be 1.1 or later, got ${quote(version)}`,
-      "http-version",
-    );
-  }
+  checkHttpVersion(version, fail);
   checkUpgradeFields(fields, fail);
   const accept = fields.get("sec-websocket-accept");
   const expected = acceptKey(sent.key);
@@ -293,7 +290,7 @@ export function verifyUpgradeResponse(
 
 function readExtensions(
   header: string,
-  fail: (message: string, kind: HandshakeErrorKind) => HandshakeError,
+  fail: Fail,
 ): readonly ExtensionElement[] {
   try {
     return parseExtensions(header);

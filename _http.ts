@@ -11,6 +11,7 @@ import { HandshakeError, type RequestHead } from "./handshake.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 import { encodeLatin1 } from "./_field_lines.ts";
 import { type OpeningLimits, withinLimits, writeAll } from "./_opening.ts";
+import { reasonPhrase } from "./_reason_phrases.ts";
 
 /** How long a body, or one part of an answer, may take. */
 const LIMITS: OpeningLimits = {
@@ -32,27 +33,6 @@ const FRAMING = new Set([
   "transfer-encoding",
   "upgrade",
 ]);
-
-/** Reason phrases; they may be empty (RFC 9112 §4), which few expect. */
-const REASONS: Record<number, string> = {
-  200: "OK",
-  201: "Created",
-  204: "No Content",
-  206: "Partial Content",
-  301: "Moved Permanently",
-  302: "Found",
-  303: "See Other",
-  304: "Not Modified",
-  307: "Temporary Redirect",
-  308: "Permanent Redirect",
-  400: "Bad Request",
-  401: "Unauthorized",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  500: "Internal Server Error",
-  503: "Service Unavailable",
-};
 
 /** Options of {@linkcode Exchange}. */
 export interface ExchangeOptions {
@@ -225,7 +205,7 @@ export class Exchange {
 function statusLine({ status, statusText }: Response): string {
   // Response.error() has no status.
   const code = status < 200 ? 500 : status;
-  return `HTTP/1.1 ${code} ${statusText || (REASONS[code] ?? "")}\r\n`;
+  return `HTTP/1.1 ${code} ${statusText || reasonPhrase(code)}\r\n`;
 }
 
 function checkPart(part: unknown): void {

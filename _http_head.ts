@@ -21,12 +21,8 @@ export interface ParseHeadOptions {
   maxHeaders?: number | undefined;
 }
 
-/** The head of an HTTP/1.x request (RFC 9112 §3). */
-export interface RequestHead {
-  /** The method as sent; methods are case-sensitive. */
-  readonly method: string;
-  /** The request target as sent, in any of its four forms (RFC 9112 §3.2). */
-  readonly target: string;
+/** What the heads of requests and responses have in common (RFC 9112 §2.1). */
+export interface MessageHead {
   /** The HTTP version: `1.1`, `1.0` or a later `1.x`. */
   readonly version: string;
   /**
@@ -38,21 +34,20 @@ export interface RequestHead {
   readonly byteLength: number;
 }
 
+/** The head of an HTTP/1.x request (RFC 9112 §3). */
+export interface RequestHead extends MessageHead {
+  /** The method as sent; methods are case-sensitive. */
+  readonly method: string;
+  /** The request target as sent, in any of its four forms (RFC 9112 §3.2). */
+  readonly target: string;
+}
+
 /** The head of an HTTP/1.x response (RFC 9112 §4). */
-export interface ResponseHead {
+export interface ResponseHead extends MessageHead {
   /** The status code, from 100 to 999; above 599 it has no meaning. */
   readonly status: number;
   /** The reason phrase, which may be empty. */
   readonly statusText: string;
-  /** The HTTP version: `1.1`, `1.0` or a later `1.x`. */
-  readonly version: string;
-  /**
-   * The header fields, obs-text read as ISO-8859-1. Made when first asked for,
-   * a getter of the prototype: spreading a head does not copy it.
-   */
-  readonly headers: Headers;
-  /** The bytes of the head; what follows belongs to the body or to frames. */
-  readonly byteLength: number;
 }
 
 /** What the handshake needs of `Headers`. */
@@ -130,12 +125,6 @@ class Fields implements FieldLookup {
     return value;
   }
 
-  count(name: string): number {
-    let count = 0;
-    for (const other of this.#names) if (other === name) count++;
-    return count;
-  }
-
   toHeaders(): Headers {
     const headers = new Headers();
     if (this.#names.length === 0) this.#index();
@@ -146,7 +135,7 @@ class Fields implements FieldLookup {
   }
 }
 
-class Head {
+class Head implements MessageHead {
   readonly version: string;
   readonly byteLength: number;
   readonly #fields: Fields;
@@ -282,7 +271,8 @@ export function parseRequestHead(
   const version = text.slice(targetEnd + 6, targetEnd + 9);
   checkTarget(method, target);
   const fields = new Fields(text, lineEnd - start, 400);
-  checkHost(fields, version);
+  const host = fields.get("host");
+  if (host !== null || version !== "1.0") checkHost(host);
   checkBody(fields, version);
   return new ParsedRequestHead(method, target, version, headEnd, fields);
 }
@@ -578,17 +568,14 @@ export function isAuthority(text: string): boolean {
 }
 
 /** RFC 9112 §3.2: HTTP/1.1 has exactly one valid `Host`. */
-function checkHost(fields: Fields, version: string): void {
-  const value = fields.get("host");
-  if (value === null && version === "1.0") return;
-  if (value === null || fields.count("host") > 1 || !isAuthority(value)) {
-    throw new HandshakeError(
-      value === null
-        ? "Host is missing"
-        : `Host must be one host and port, got ${quote(value)}`,
-      { status: 400, kind: "host" },
-    );
-  }
+export function checkHost(host: string | null): asserts host is string {
+  if (host !== null && isAuthority(host)) return;
+  throw new HandshakeError(
+    host === null
+      ? "Host is missing"
+      : `Host must be one host and port, got ${quote(host)}`,
+    { status: 400, kind: "host" },
+  );
 }
 
 /** RFC 9112 §§6.1, 6.3: a body whose end two parties could see differently. */

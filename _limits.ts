@@ -23,9 +23,19 @@ const NAMES = Object.keys(LEAST) as (keyof typeof LEAST)[];
  * @throws {RangeError} If a limit is out of range.
  */
 export function checkLimits(options: ConnectionOptions): void {
-  for (const name of NAMES) {
-    const value = options[name];
-    if (value === undefined || value >= LEAST[name]) continue;
-    throw new RangeError(`${name} must be ${LEAST[name]} or more (${value})`);
-  }
+  for (const name of NAMES) assertAtLeast(name, options[name], LEAST[name]);
+}
+
+/**
+ * What is left out is as it should be.
+ *
+ * @throws {RangeError} If the value is less, or no number.
+ */
+export function assertAtLeast(
+  name: string,
+  value: number | undefined,
+  least: number,
+): void {
+  if (value === undefined || value >= least) return;
+  throw new RangeError(`${name} must be ${least} or more (${value})`);
 }

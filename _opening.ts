@@ -9,6 +9,7 @@ import { HandshakeError, rejectUpgrade } from "./handshake.ts";
 import { giveBackBuffer, lendBuffer } from "./_buffers.ts";
 import { Deadline } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
+import { assertAtLeast } from "./_limits.ts";
 
 // How much the first read takes: most heads, in one go.
 const FIRST_READ = 1024;
@@ -180,7 +181,11 @@ export function withinLimits<T>(
       deadline?.cancel();
       signal?.removeEventListener("abort", onAbort);
     };
-    if (!(timeout >= 0)) return giveUp(badTimeout(timeout));
+    try {
+      assertAtLeast("handshakeTimeout", timeout, 0);
+    } catch (error) {
+      return giveUp(error);
+    }
     if (signal?.aborted) return onAbort();
     signal?.addEventListener("abort", onAbort);
     if (timeout > 0) deadline = new Deadline(left, { onDeadline });
@@ -189,11 +194,6 @@ export function withinLimits<T>(
       (error) => (settle(), reject(error)),
     );
   });
-}
-
-/** What is wrong with a time that is no time. */
-export function badTimeout(timeout: number): RangeError {
-  return new RangeError(`handshakeTimeout must be 0 or more (${timeout})`);
 }
 
 /** Closes a transport, or a listener, if it is not closed already. */

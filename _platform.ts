@@ -26,16 +26,26 @@ export interface NodeZlib {
   }): unknown;
 }
 
+/** The part of `node:crypto` that is used here. */
+export interface NodeCrypto {
+  createHash(name: "sha1"): {
+    update(bytes: Uint8Array): { digest(): Uint8Array };
+  };
+}
+
+/** The part of Node's `process` that is used here. */
 interface Process {
   versions?: Record<string, string | undefined>;
   getBuiltinModule?(name: "node:buffer"): NodeBuffer | undefined;
   getBuiltinModule?(name: "node:zlib"): NodeZlib | undefined;
+  getBuiltinModule?(name: "node:crypto"): NodeCrypto | undefined;
 }
 
+const { process } = globalThis as { process?: Process };
+
 /** `node:buffer`, or `undefined` where there is none, as in browsers. */
-export const nodeBuffer: NodeBuffer | undefined =
-  (globalThis as { process?: Process }).process
-    ?.getBuiltinModule?.("node:buffer");
+export const nodeBuffer: NodeBuffer | undefined = process
+  ?.getBuiltinModule?.("node:buffer");
 
 /**
  * Whether `isUtf8` of `node:buffer` is fast for all texts, and not just for
@@ -43,13 +53,16 @@ export const nodeBuffer: NodeBuffer | undefined =
  * Node's and Bun's take 4.
  */
 export const isNativeUtf8Fast: boolean = nodeBuffer?.isUtf8 !== undefined &&
-  (globalThis as { process?: Process }).process?.versions?.["deno"] ===
-    undefined;
+  process?.versions?.["deno"] === undefined;
 
 /** `node:zlib`, or `undefined` where there is none; loaded when asked for. */
 export function loadNodeZlib(): NodeZlib | undefined {
-  return (globalThis as { process?: Process }).process
-    ?.getBuiltinModule?.("node:zlib");
+  return process?.getBuiltinModule?.("node:zlib");
+}
+
+/** `node:crypto`, or `undefined` where there is none; loaded when asked for. */
+export function loadNodeCrypto(): NodeCrypto | undefined {
+  return process?.getBuiltinModule?.("node:crypto");
 }
 
 /**

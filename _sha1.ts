@@ -17,6 +17,8 @@
  * @module
  */
 
+import { loadNodeCrypto, type NodeCrypto } from "./_platform.ts";
+
 /** A digest of bytes, synchronously. */
 export type Digest = (
   bytes: Uint8Array<ArrayBuffer>,
@@ -29,17 +31,6 @@ interface StdCrypto {
       digestSync(name: "SHA-1", bytes: Uint8Array<ArrayBuffer>): ArrayBuffer;
     };
   };
-}
-
-/** `node:crypto`, as far as it is used. */
-interface NodeCrypto {
-  createHash(name: "sha1"): {
-    update(bytes: Uint8Array): { digest(): Uint8Array };
-  };
-}
-
-interface Process {
-  getBuiltinModule?(name: "node:crypto"): NodeCrypto | undefined;
 }
 
 /** A digest, and whose it is. */
@@ -85,8 +76,7 @@ export async function chooseSha1(
 
 const chosen = await chooseSha1(
   () => import("@std/crypto"),
-  (globalThis as { process?: Process }).process
-    ?.getBuiltinModule?.("node:crypto"),
+  loadNodeCrypto(),
 );
 
 /** Whose {@linkcode sha1} is. */

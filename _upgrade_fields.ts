@@ -25,11 +25,26 @@ export function hasElement(value: string | null, token: string): boolean {
   return listElements(value).some((element) => element.toLowerCase() === token);
 }
 
-/** `Upgrade` and `Connection`, which both sides send. */
-export function checkUpgradeFields(
-  fields: FieldLookup,
-  fail: (message: string, kind: HandshakeErrorKind) => HandshakeError,
+/** What each side makes of a fault of the other. */
+export type Fail = (
+  message: string,
+  kind: HandshakeErrorKind,
+) => HandshakeError;
+
+/** RFC 6455 §4.1: "at least 1.1", where it is known. */
+export function checkHttpVersion(
+  version: string | undefined,
+  fail: Fail,
 ): void {
+  if (version === undefined || /^1\.[1-9]$/.test(version)) return;
+  throw fail(
+    `HTTP version must be 1.1 or later, got ${quote(version)}`,
+    "http-version",
+  );
+}
+
+/** `Upgrade` and `Connection`, which both sides send. */
+export function checkUpgradeFields(fields: FieldLookup, fail: Fail): void {
   const upgrade = fields.get("upgrade");
   if (!hasElement(upgrade, "websocket")) {
     throw fail(`Upgrade must name websocket, ${got(upgrade)}`, "upgrade");

@@ -36,15 +36,9 @@ import {
 } from "./connection.ts";
 import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
-import { checkLimits } from "./_limits.ts";
+import { assertAtLeast, checkLimits } from "./_limits.ts";
 import { quote } from "./_quote.ts";
-import {
-  badTimeout,
-  close,
-  readHead,
-  withinLimits,
-  writeAll,
-} from "./_opening.ts";
+import { close, readHead, withinLimits, writeAll } from "./_opening.ts";
 
 /** How many interim answers are skipped (RFC 9110 §15.2). */
 const MAX_INTERIM = 100;
@@ -197,7 +191,7 @@ export async function connect(
   options: ConnectOptions = {},
 ): Promise<WebSocketConnection> {
   const { extensions = [], handshakeTimeout = 10_000, signal } = options;
-  if (!(handshakeTimeout >= 0)) throw badTimeout(handshakeTimeout);
+  assertAtLeast("handshakeTimeout", handshakeTimeout, 0);
   checkLimits(options);
   const sent = buildUpgradeRequest(url, {
     protocols: options.protocols,

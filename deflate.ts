@@ -92,6 +92,7 @@ import type {
 } from "./extension.ts";
 import { Inflater } from "./_inflater.ts";
 import { Leases } from "./_leases.ts";
+import { assertAtLeast } from "./_limits.ts";
 import { Line } from "./_line.ts";
 
 /**
@@ -252,17 +253,11 @@ class PermessageDeflate implements Extension {
     assertInteger("memLevel", memLevel, 1, 9);
     const { maxUnfinished = 4096 } = options;
     assertInteger("maxContexts", maxContexts, 0, Number.MAX_SAFE_INTEGER);
-    if (!(maxUnfinished >= 1)) {
-      throw new RangeError(
-        `maxUnfinished must be 1 or more (${maxUnfinished})`,
-      );
-    }
+    assertAtLeast("maxUnfinished", maxUnfinished, 1);
     const { serverMaxWindowBits, clientMaxWindowBits } = options;
     assertInteger("serverMaxWindowBits", serverMaxWindowBits, 9, 15);
     assertInteger("clientMaxWindowBits", clientMaxWindowBits, 9, 15);
-    if (threshold !== undefined && !(threshold >= 0)) {
-      throw new RangeError(`threshold must be 0 or more (${threshold})`);
-    }
+    assertAtLeast("threshold", threshold, 0);
     this.#demands = {
       serverNoContextTakeover: options.serverNoContextTakeover ?? false,
       clientNoContextTakeover: options.clientNoContextTakeover ?? false,

@@ -317,16 +317,11 @@ export interface FrameHeader {
   byteLength: number;
 }
 
-/** A frame with its payload (RFC 6455 §5.2). */
-export interface Frame {
-  /** FIN: whether this is the last fragment of its message. */
-  fin: boolean;
-  /** RSV1, RSV2 and RSV3 as one number of three bits, RSV1 the highest. */
-  reservedBits: number;
-  /** The opcode as on the wire, 0 to 15; it may be a reserved one. */
-  opcode: number;
-  /** The masking key that was on the wire, or `undefined` if there was none. */
-  maskingKey: number | undefined;
+/**
+ * A frame with its payload (RFC 6455 §5.2), and what its header has said of it.
+ */
+export interface Frame
+  extends Omit<FrameHeader, "payloadLength" | "byteLength"> {
   /** The payload data, unmasked. */
   payload: Uint8Array<ArrayBuffer>;
 }
@@ -363,27 +358,7 @@ export interface FrameInit {
 }
 
 /** What {@linkcode encodeFrameHeader} takes. */
-export interface FrameHeaderInit {
-  /**
-   * FIN: whether this is the last fragment of its message.
-   *
-   * @default {true}
-   */
-  fin?: boolean | undefined;
-  /**
-   * RSV1, RSV2 and RSV3 as one number of three bits, RSV1 the highest.
-   *
-   * @default {0}
-   */
-  reservedBits?: number | undefined;
-  /** The opcode, 0 to 15; a reserved one is encoded as it is. */
-  opcode: number;
-  /**
-   * The masking key, as in {@linkcode FrameInit.maskingKey}.
-   *
-   * @default {undefined}
-   */
-  maskingKey?: number | undefined;
+export interface FrameHeaderInit extends Omit<FrameInit, "payload"> {
   /** The length of the payload that follows, in bytes: 0 to 2^53-1. */
   payloadLength: number;
 }

@@ -47,10 +47,12 @@ import { type ExtensionElement, parseExtensions } from "./_extension_list.ts";
 import { encodeLatin1, fieldLine, fieldLines } from "./_field_lines.ts";
 import { HandshakeError, type HandshakeErrorKind } from "./_handshake_error.ts";
 import { isFieldValue, isToken, listElements } from "./_http_grammar.ts";
-import { type FieldLookup, isAuthority, lookupFields } from "./_http_head.ts";
+import { checkHost, type FieldLookup, lookupFields } from "./_http_head.ts";
 import { acceptKey, KEY } from "./_key.ts";
 import { quote } from "./_quote.ts";
+import { reasonPhrase } from "./_reason_phrases.ts";
 import {
+  checkHttpVersion,
   checkUpgradeFields,
   extensionLine,
   extensionList,
@@ -77,6 +79,7 @@ export {
   type HandshakeErrorOptions,
 } from "./_handshake_error.ts";
 export {
+  type MessageHead,
   type ParseHeadOptions,
   parseRequestHead,
   parseResponseHead,
@@ -243,12 +246,7 @@ class ReadUpgradeRequest implements UpgradeRequest {
  * is 400, 405, 426 or 505.
  */
 export function readUpgrade(head: UpgradeHead): UpgradeRequest {
-  if (head.version !== undefined && !/^1\.[1-9]$/.test(head.version)) {
-    throw new HandshakeError(
-      `HTTP version must be 1.1 or later, got ${quote(head.version)}`,
-      { status: 505, kind: "http-version" },
-    );
-  }
+  checkHttpVersion(head.version, fail);
   if (head.method !== "GET") {
     throw new HandshakeError(`Method must be GET, got ${quote(head.method)}`, {
       status: 405,
@@ -262,9 +260,11 @@ export function readUpgrade(head: UpgradeHead): UpgradeRequest {
 function fail(message: string, kind: HandshakeErrorKind): HandshakeError {
   // RFC 9110 §15.5.22 wants Upgrade in a 426, RFC 6455 §4.4 the version.
   const headers = { "Upgrade": "websocket", "Sec-WebSocket-Version": "13" };
-  return kind === "upgrade" || kind === "version"
-    ? new HandshakeError(message, { status: 426, kind, headers })
-    : new HandshakeError(message, { status: 400, kind });
+  if (kind === "upgrade" || kind === "version") {
+    return new HandshakeError(message, { status: 426, kind, headers });
+  }
+  const status = kind === "http-version" ? 505 : 400;
+  return new HandshakeError(message, { status, kind });
 }
 
 /** Host and target; those of an absolute-form go first (RFC 9112 §3.2.2). */
@@ -283,14 +283,7 @@ function readPlace(
     host = head.target === undefined ? host ?? authority : authority;
     target = path.startsWith("/") ? path : `/${path}`;
   }
-  if (host === null || !isAuthority(host)) {
-    throw fail(
-      host === null
-        ? "Host is missing"
-        : `Host must be one host and port, got ${quote(host)}`,
-      "host",
-    );
-  }
+  checkHost(host);
   return { host, target };
 }
 
@@ -434,36 +427,6 @@ export function acceptUpgrade(
   );
 }
 
-/** Reason phrases for what a server may want to refuse with (RFC 9110 §15). */
-const REASONS: ReadonlyMap<number, string> = new Map([
-  [301, "Moved Permanently"],
-  [302, "Found"],
-  [303, "See Other"],
-  [307, "Temporary Redirect"],
-  [308, "Permanent Redirect"],
-  [400, "Bad Request"],
-  [401, "Unauthorized"],
-  [403, "Forbidden"],
-  [404, "Not Found"],
-  [405, "Method Not Allowed"],
-  [408, "Request Timeout"],
-  [409, "Conflict"],
-  [410, "Gone"],
-  [411, "Length Required"],
-  [413, "Content Too Large"],
-  [414, "URI Too Long"],
-  [421, "Misdirected Request"],
-  [426, "Upgrade Required"],
-  [429, "Too Many Requests"],
-  [431, "Request Header Fields Too Large"],
-  [500, "Internal Server Error"],
-  [501, "Not Implemented"],
-  [502, "Bad Gateway"],
-  [503, "Service Unavailable"],
-  [504, "Gateway Timeout"],
-  [505, "HTTP Version Not Supported"],
-]);
-
 /**
  * The answer to a request that is refused, or sent elsewhere by a 3xx (RFC 6455
  * §4.2.2): the status and the header fields of the error, and its message as
@@ -499,7 +462,7 @@ export function rejectUpgrade(error: HandshakeError): Uint8Array<ArrayBuffer> {
   const status = isOurs ? error.status : 502;
   const message = error.message.replace(/[^\x20-\x7e\xa0-\uffff]/g, "\ufffd");
   const body = ENCODER.encode(`${message}\n`);
-  let text = `HTTP/1.1 ${status} ${REASONS.get(status) ?? ""}\r\n`;
+  let text = `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`;
   // RFC 9110 §7.8: who sends Upgrade also names it in Connection.
   const upgrade = isOurs ? error.headers.get("Upgrade") : null;
   text += upgrade === null || !isFieldValue(upgrade)

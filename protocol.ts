@@ -62,6 +62,7 @@ import {
   messageTooBig,
   reuseMemory,
 } from "./_incoming_message.ts";
+import { assertAtLeast } from "./_limits.ts";
 import { Output } from "./_output.ts";
 import { decodeUtf8, isUtf8, Utf8Validator } from "./_utf8.ts";
 
@@ -351,14 +352,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   constructor(options: ProtocolOptions) {
     const { role, extension, maxMessageSize = 16 * 1024 * 1024 } = options;
     const { maxFragments = 131072 } = options;
-    if (!(maxMessageSize >= 0)) {
-      throw new RangeError(
-        `maxMessageSize must be 0 or more (${maxMessageSize})`,
-      );
-    }
-    if (!(maxFragments >= 1)) {
-      throw new RangeError(`maxFragments must be 1 or more (${maxFragments})`);
-    }
+    assertAtLeast("maxMessageSize", maxMessageSize, 0);
+    assertAtLeast("maxFragments", maxFragments, 1);
     this.role = role;
     this.extension = extension;
     this.#limits = { maxMessageSize, maxFragments };

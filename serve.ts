@@ -52,7 +52,7 @@ import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
 import { finished } from "./_finished.ts";
 import { Exchange } from "./_http.ts";
-import { checkLimits } from "./_limits.ts";
+import { assertAtLeast, checkLimits } from "./_limits.ts";
 import { close, lingerAndClose, wasSilent } from "./_opening.ts";
 import { checkAllowList } from "./_origin.ts";
 import { addWork, mayGoOn, takeTurns } from "./_turns.ts";
@@ -314,7 +314,7 @@ class Loop implements Server {
   #isStopping = false;
 
   constructor(listener: Listener, { signal, ...options }: ServeOptions) {
-    for (const name of LIMITS) assertLimit(name, options[name]);
+    for (const name of LIMITS) assertAtLeast(name, options[name], 0);
     checkLimits(options);
     checkAllowList(options.origins ?? []);
     this.#listener = listener;
@@ -493,7 +493,7 @@ class Loop implements Server {
   // --- The end -------------------------------------------------------------
 
   async shutdown({ timeout = 5000 }: ShutdownOptions = {}): Promise<void> {
-    assertLimit("timeout", timeout);
+    assertAtLeast("timeout", timeout, 0);
     if (!this.#isStopping) {
       this.#isStopping = true;
       close(this.#listener);
@@ -598,11 +598,6 @@ const LIMITS = [
   "handshakeTimeout",
   "maxBodySize",
 ] as const;
-
-function assertLimit(name: string, value: number | undefined): void {
-  if (value === undefined || value >= 0) return;
-  throw new RangeError(`${name} must be 0 or more (${value})`);
-}
 
 /** What a runtime calls an error that it has thrown. */
 function nameOf(error: unknown): string {

@@ -47,6 +47,7 @@ const TESTS: Record<string, string[]> = {
   "_key.ts": HANDSHAKE,
   "_origin.ts": HANDSHAKE,
   "_quote.ts": [...HANDSHAKE, "connection_closing_test.ts"],
+  "_reason_phrases.ts": [...HANDSHAKE, "serve_test.ts"],
   "_sha1.ts": [...HANDSHAKE, "sha1_test.ts"],
   "_upgrade_fields.ts": HANDSHAKE,
 
