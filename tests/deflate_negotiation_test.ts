@@ -297,6 +297,17 @@ Deno.test("options out of range are refused", () => {
   }
 });
 
+Deno.test("options at the ends of their range are taken", () => {
+  for (
+    const options of [
+      { level: 1, memLevel: 1, maxContexts: 0, maxUnfinished: 1, threshold: 0 },
+      { level: 9, memLevel: 9, maxUnfinished: Infinity, threshold: Infinity },
+      { serverMaxWindowBits: 9, clientMaxWindowBits: 9 },
+      { serverMaxWindowBits: 15, clientMaxWindowBits: 15 },
+    ]
+  ) assertEquals(permessageDeflate(options).name, "permessage-deflate");
+});
+
 const bits = fc.option(fc.integer({ min: 9, max: 15 }), { nil: undefined });
 const anyOptions = fc.record({
   serverNoContextTakeover: fc.boolean(),
