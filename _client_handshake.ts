@@ -250,7 +250,10 @@ export function verifyUpgradeResponse(
     return new HandshakeError(message, { status, kind, headers: head.headers });
   }
   if (status !== 101) {
-    throw fail(`Server answered with status [${status}], not 101`, "status");
+    throw fail(
+      `Server answered with another status than 101 (${status})`,
+      "status",
+    );
   }
   checkHttpVersion(version, fail);
   checkUpgradeFields(fields, fail);

@@ -104,7 +104,9 @@ function readParameters(
           : readWindowBits(name, value);
         break;
       default:
-        throw new ParameterError(`${quote(name)} is not one of its parameters`);
+        throw new ParameterError(
+          `There is no such parameter, got ${quote(name)}`,
+        );
     }
   }
   return read;
@@ -112,7 +114,7 @@ function readParameters(
 
 function readFlag(name: string, value: string | undefined): true {
   if (value === undefined) return true;
-  throw new ParameterError(`"${name}" takes no value ${quote(value)}`);
+  throw new ParameterError(`"${name}" takes no value, got ${quote(value)}`);
 }
 
 // §7.1.2: "a decimal integer value without leading zeroes between 8 to 15"
@@ -121,7 +123,7 @@ function readWindowBits(name: string, value: string | undefined): number {
     return Number(value);
   }
   throw new ParameterError(
-    `"${name}" must be an integer from 8 to 15, without leading zeros ${
+    `"${name}" must be an integer from 8 to 15, without leading zeros, got ${
       quote(value ?? "")
     }`,
   );

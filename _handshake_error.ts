@@ -148,7 +148,7 @@ export class HandshakeError extends Error {
       status !== 0 &&
       !(Number.isInteger(status) && status >= 100 && status <= 999)
     ) {
-      throw new RangeError(`Status must be from 100 to 999, got [${status}]`);
+      throw new RangeError(`Status must be from 100 to 999 (${status})`);
     }
     this.kind = kind;
     this.status = status;

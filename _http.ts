@@ -109,7 +109,7 @@ export class Exchange {
     const { maxBodySize } = this.#options;
     if (length > maxBodySize) {
       throw new HandshakeError(
-        `A body must not have more than ${maxBodySize} bytes, got [${length}]`,
+        `A body must not have more than ${maxBodySize} bytes (${length})`,
         { status: 413 },
       );
     }
@@ -196,7 +196,7 @@ export class Exchange {
     }
     if (length !== null && left !== 0) {
       throw new RangeError(
-        `A body is not as long as its Content-Length says [${length}]`,
+        `A body is not as long as its Content-Length says (${length})`,
       );
     }
   }
@@ -210,7 +210,7 @@ function statusLine({ status, statusText }: Response): string {
 
 function checkPart(part: unknown): void {
   if (part instanceof Uint8Array) return;
-  throw new TypeError(`A body has to be made of bytes, got [${typeof part}]`);
+  throw new TypeError(`A body has to be made of bytes (${typeof part})`);
 }
 
 function read(

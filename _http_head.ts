@@ -332,7 +332,7 @@ function limit(
 ): number {
   const value = options[name] ?? defaultValue;
   if (!(value > 0 && (Number.isInteger(value) || value === Infinity))) {
-    throw new RangeError(`${name} must be a positive integer, got [${value}]`);
+    throw new RangeError(`${name} must be a positive integer (${value})`);
   }
   return value;
 }
@@ -343,7 +343,7 @@ function malformed(message: string, status: number): HandshakeError {
 
 function tooLarge(maxHeadSize: number, status: number): HandshakeError {
   return new HandshakeError(
-    `Head is larger than the limit of [${maxHeadSize}] bytes`,
+    `Head is larger than the limit (${maxHeadSize} bytes)`,
     { status, kind: "limit" },
   );
 }
@@ -461,7 +461,7 @@ function checkSpaces(value: string, status: number): void {
     spaces = code === SP || code === HTAB ? spaces + 1 : 0;
     if (spaces > MAX_SPACES) {
       throw malformed(
-        `Malformed header: more than [${MAX_SPACES}] spaces in a row in a value`,
+        `Malformed header: more than ${MAX_SPACES} spaces in a row in a value`,
         status,
       );
     }
@@ -516,7 +516,7 @@ function scanFields(
     if (bytes[i] === CR) return scanLineEnd(bytes, i, end, "head", status);
     if (count === maxHeaders) {
       throw new HandshakeError(
-        `Head has more than the limit of [${maxHeaders}] header fields`,
+        `Head has more header fields than the limit (${maxHeaders})`,
         { status: status === 0 ? 0 : 431, kind: "limit" },
       );
     }

@@ -753,11 +753,11 @@ function isPolicy(policy: unknown): policy is SlowPolicy {
 function assertPolicy(policy: unknown): void {
   if (isPolicy(policy)) return;
   throw new TypeError(
-    `slowPolicy must be "drop", "conflate" or "close" [${policy}]`,
+    `slowPolicy must be "drop", "conflate" or "close" (${policy})`,
   );
 }
 
 function assertPositive(name: string, value: number): void {
   if (value > 0) return;
-  throw new RangeError(`${name} must be more than 0 [${value}]`);
+  throw new RangeError(`${name} must be more than 0 (${value})`);
 }

@@ -122,7 +122,7 @@ export class PreparedMessage {
   frame(extension?: NegotiatedExtension): Uint8Array {
     if (extension !== undefined && extension.sharingKey === undefined) {
       throw new TypeError(
-        `The extension makes something else of it for each connection [${extension.name}]`,
+        `The extension makes something else of it for each connection (${extension.name})`,
       );
     }
     const key = extension === undefined ? "" : `+${extension.sharingKey}`;

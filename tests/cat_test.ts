@@ -162,7 +162,7 @@ Deno.test("cat sends the header fields and subprotocols it is given", async () =
   ]);
   const [sent] = headers;
   assertEquals(code, 1); // a foreign origin
-  assertStringIncludes(stderr, "[403]");
+  assertStringIncludes(stderr, "(403)");
   assertEquals(sent, undefined);
   const outcome = await cat([
     server.url,
@@ -332,7 +332,7 @@ Deno.test("a handshake that fails is told with its status, in one line", async (
       const { code, stdout, stderr } = await cat([server.url]);
       assertEquals([code, stdout], [1, ""]);
       assertMatch(stderr, /^error: .*\n$/);
-      assertStringIncludes(stderr, `[${name}]`);
+      assertStringIncludes(stderr, `(${name})`);
       assertStringIncludes(stderr, Object.values(headers)[0]!);
     });
   }
@@ -343,7 +343,7 @@ Deno.test("a handshake that fails is told with its status, in one line", async (
     await client.write("HTTP/1.1 302 Found\r\nLocation: /else\r\n\r\n");
     const { code, stderr } = await running;
     assertEquals(code, 1);
-    assertMatch(stderr, /^error: .*\[302\].*\/else.*\n$/);
+    assertMatch(stderr, /^error: .*\(302\).*\/else.*\n$/);
   });
   await t.step("nobody there", async () => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -451,7 +451,7 @@ Deno.test("heads: the limit in bytes is that of the head, not of what follows", 
   const fault = {
     status: 431,
     kind: "limit",
-    naming: `[${maxHeadSize}]`,
+    naming: `(${maxHeadSize} bytes)`,
   } as const;
   assertRefused(() => parseRequestHead(all, { maxHeadSize }), fault);
   assertRefused(() => parseRequestHead(bytes, { maxHeadSize }), fault);
@@ -471,7 +471,7 @@ Deno.test("heads: the limit in bytes is that of the head, not of what follows", 
   assertEquals(parseResponseHead(part, { maxHeadSize: 51 }), undefined);
   assertRefused(
     () => parseResponseHead(part, { maxHeadSize: 50 }),
-    { status: 0, kind: "limit", naming: "[50]" },
+    { status: 0, kind: "limit", naming: "(50 bytes)" },
   );
 });
 
@@ -485,7 +485,11 @@ Deno.test("heads: a long value of ISO-8859-1, character by character", () => {
 });
 
 Deno.test("heads: 16 KiB by default, in any part", () => {
-  const fault = { status: 431, kind: "limit", naming: "[16384]" } as const;
+  const fault = {
+    status: 431,
+    kind: "limit",
+    naming: "(16384 bytes)",
+  } as const;
   const long = "a".repeat(16_384);
   for (
     const start of ["", "GET /", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nX:"]
@@ -504,13 +508,13 @@ Deno.test("heads: 100 header fields by default", () => {
     ...Array.from({ length: count - 1 }, (_, i) => `X-${i}: ${i}`),
   ];
   assertEquals([...request(lines(100)).headers].length, 100);
-  const fault = { status: 431, kind: "limit", naming: "[100]" } as const;
+  const fault = { status: 431, kind: "limit", naming: "(100)" } as const;
   assertRefused(() => request(lines(101)), fault);
   const options: ParseHeadOptions = { maxHeaders: 101 };
   assert(parseRequestHead(head(lines(101)), options));
   assertRefused(
     () => parseResponseHead(head(RFC_RESPONSE), { maxHeaders: 3 }),
-    { status: 0, kind: "limit", naming: "[3]" },
+    { status: 0, kind: "limit", naming: "(3)" },
   );
   const least = ["HTTP/1.1 200 OK", "X: 1"];
   assertEquals(
@@ -535,7 +539,7 @@ Deno.test("heads: spaces in a value, before Headers choke on them", () => {
   ) => ["GET / HTTP/1.1", "Host: a", `X: a${spaces}b`];
   const most = " \t".repeat(32);
   assertEquals(request(lines(most)).headers.get("X"), `a${most}b`);
-  const fault = { status: 400, kind: "malformed", naming: "[64]" } as const;
+  const fault = { status: 400, kind: "malformed", naming: " 64 " } as const;
   assertRefused(() => request(lines(`${most} `)), fault);
   const [, ...fields] = lines(`${most} `);
   assertRefused(
@@ -1284,7 +1288,7 @@ Deno.test("HandshakeError: of the application's own making", () => {
     assertThrows(
       () => new HandshakeError("No", { status }),
       RangeError,
-      "Status must be from 100 to 999, ",
+      `Status must be from 100 to 999 (${status})`,
     );
   }
   for (const status of [0, 100, 999]) {
@@ -1723,7 +1727,7 @@ Deno.test("verifyUpgradeResponse: other answers come with status and headers", (
     const error = assertRefused(() => verify([line, `${field}: ${value}`]), {
       status,
       kind: "status",
-      naming: `[${status}]`,
+      naming: `(${status})`,
     });
     assertEquals(error.headers.get(field), value);
   }

@@ -677,7 +677,7 @@ Deno.test("a closed hub has closed its backplane, and does nothing more", async 
 
 Deno.test("a policy has to be one that there is", () => {
   const unknown = "wait" as SlowPolicy;
-  assertThrows(() => new Hub({ slowPolicy: unknown }), TypeError, "[wait]");
+  assertThrows(() => new Hub({ slowPolicy: unknown }), TypeError, "(wait)");
   const backplane = new Recorder();
   const hub = new Hub({ backplane });
   const tab = new Tab();
@@ -685,7 +685,7 @@ Deno.test("a policy has to be one that there is", () => {
   assertThrows(
     () => hub.publish("tea", "1", { slowPolicy: unknown }),
     TypeError,
-    "[wait]",
+    "(wait)",
   );
   assertEquals([tab.received, backplane.published], [[], []]);
 });

@@ -91,7 +91,7 @@ Deno.test("it is transformed once for all that share the parameters", () => {
 Deno.test("it can't be transformed for all where that depends on earlier messages", () => {
   const message = new PreparedMessage("abc");
   const mine = flipping(); // without a sharingKey
-  assertThrows(() => message.frame(mine), TypeError, "[x-flip]");
+  assertThrows(() => message.frame(mine), TypeError, "(x-flip)");
 });
 
 Deno.test("what an extension leaves alone has none of its bits", () => {
