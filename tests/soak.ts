@@ -1,7 +1,7 @@
 /**
  * Hundreds of clients of random behaviour, good and bad, against echo and
  * danmaku: `deno task soak --minutes 10`. Every message that comes back is
- * checked. A line a minute, and a verdict at the end.
+ * checked, and how long that takes. A line a minute, and a verdict at the end.
  */
 import { parseArgs } from "node:util";
 import { connect } from "../mod.ts";
@@ -12,6 +12,7 @@ import { masked, noise, repeat } from "./_hostile.ts";
 import { randomNumbers } from "./_protocol.ts";
 import { seed } from "./_property.ts";
 import { upgrade } from "./_server.ts";
+import type { Task, Testimony } from "./_witness.ts";
 import { type Usage, usageOf } from "./_usage.ts";
 
 const { values: flags } = parseArgs({
@@ -27,6 +28,15 @@ const MIB = 1024 * 1024;
 
 /** Within how much memory a server has to stay in the last five minutes, in MiB. */
 const MAX_RANGE = 10;
+/** How much it may take at all, which is what shorter times can tell, in MiB. */
+const MAX_MEMORY = 700;
+/**
+ * How long an answer may take while 300 others are served, in milliseconds; so much
+ * longer as the witness was late itself.
+ */
+const ANSWER_WITHIN = 2000;
+/** How long nineteen of twenty comments may take to come back, in milliseconds. */
+const COMMENT_WITHIN = 3000;
 
 const below = (limit: number): number => Math.floor(random() * limit);
 const pick = <T>(of: readonly T[]): T => of[below(of.length)]!;
@@ -120,6 +130,15 @@ class Server {
 // --- The clients -----------------------------------------------------------
 
 const tally = { messages: 0, connections: 0, attacks: 0 };
+/** How many messages have come back, and how many attacks were let in, from each. */
+const heard = new Map<string, number>();
+const letIn = new Map<string, number>();
+/** How long comments took to come back, in milliseconds. */
+const comments: number[] = [];
+
+function count(in_: Map<string, number>, { name }: Server): void {
+  in_.set(name, (in_.get(name) ?? 0) + 1);
+}
 const mistakes: string[] = [];
 let isOver = false;
 
@@ -145,7 +164,8 @@ function equal(a: unknown, b: string | Uint8Array): boolean {
 }
 
 /** Sends several messages, and expects all of them back, in order. */
-async function talk({ url }: Server): Promise<void> {
+async function talk(server: Server): Promise<void> {
+  const { url } = server;
   const extensions = random() < 0.5 ? compress : [];
   await using ws = await connect(url, { extensions });
   tally.connections++;
@@ -171,6 +191,7 @@ async function talk({ url }: Server): Promise<void> {
         );
       }
       tally.messages++;
+      count(heard, server);
     }
     await sending;
     if (random() < 0.3) await ws.ping();
@@ -179,30 +200,35 @@ async function talk({ url }: Server): Promise<void> {
 }
 
 /** Watches a room, and says something now and then, which has to come back. */
-async function watch({ url }: Server): Promise<void> {
+async function watch(server: Server): Promise<void> {
+  const { url } = server;
   const room = `rooms/room${below(10)}`;
   await using ws = await connect(new URL(room, url));
   tally.connections++;
-  const waiting = new Set<string>();
+  const waiting = new Map<string, number>();
   const reading = (async () => {
     for await (const message of ws) {
       const update = JSON.parse(String(message));
       if (update.type !== "comments") continue;
       for (const { text } of update.comments) {
         tally.messages++;
+        const saidAt = waiting.get(text);
+        if (saidAt === undefined) continue;
         waiting.delete(text);
+        comments.push(performance.now() - saidAt);
+        count(heard, server);
       }
     }
   })();
   reading.catch(() => {}); // told below
   for (let left = 1 + below(10); left > 0 && !isOver; left--) {
     const text = `${below(2 ** 31)}`;
-    waiting.add(text);
+    waiting.set(text, performance.now());
     await ws.send(JSON.stringify({ name: "Soak", color: 0, text }));
     await wait(1000 + below(3000));
   }
   for (let left = 300; waiting.size > 0; left--) {
-    if (left === 0) throw new Error(`${[...waiting]} never came back`);
+    if (left === 0) throw new Error(`${[...waiting.keys()]} never came back`);
     await wait(100);
   }
   await ws.close();
@@ -235,13 +261,14 @@ const BAD: (() => Uint8Array<ArrayBuffer>)[] = [
 ];
 
 /** Writes what is wrong, and reads or does not. */
-async function attack({ url }: Server): Promise<void> {
+async function attack(server: Server): Promise<void> {
+  const { name, url } = server;
   const port = Number(new URL(url).port);
   const conn = await Deno.connect({ hostname: "127.0.0.1", port });
   tally.connections++;
   tally.attacks++;
   const head = upgrade(
-    "/",
+    name === "danmaku" ? `/rooms/room${below(10)}` : "/",
     ...(random() < 0.5 ? ["Sec-WebSocket-Extensions: permessage-deflate"] : []),
   );
   const bytes = new TextEncoder().encode(head);
@@ -249,7 +276,9 @@ async function attack({ url }: Server): Promise<void> {
   try {
     const length = random() < 0.2 ? below(bytes.length) : bytes.length;
     await conn.write(bytes.subarray(0, length));
-    const reading = random() < 0.5 ? swallow(conn) : undefined;
+    const reading = random() < 0.5
+      ? swallow(conn, () => count(letIn, server))
+      : undefined;
     reading?.catch(() => {}); // told by `await`, unless it is too late
     for (let left = below(8); left > 0; left--) {
       let rest = pick(BAD)();
@@ -267,9 +296,33 @@ async function attack({ url }: Server): Promise<void> {
   }
 }
 
-async function swallow(conn: Deno.Conn): Promise<void> {
+/** Reads to the end, and says whether it began with 101. */
+async function swallow(conn: Deno.Conn, onOpen: () => void): Promise<void> {
   const buffer = new Uint8Array(65536);
+  const length = await conn.read(buffer);
+  const first = new TextDecoder().decode(buffer.subarray(0, length ?? 0));
+  if (first.startsWith("HTTP/1.1 101 ")) onOpen();
   while (await conn.read(buffer) !== null);
+}
+
+/** The worst answer of a witness in a thread of its own. */
+let worst = { took: 0, late: 0 };
+let answers = 0;
+
+function startWitness(task: Task): Worker {
+  const witness = new Worker(new URL("_witness.ts", import.meta.url), {
+    type: "module",
+  });
+  witness.onmessage = ({ data }: MessageEvent<Testimony>) => {
+    if (data.type === "let down") {
+      if (!isOver) mistakes.push(`the witness: ${data.reason}`);
+      return;
+    }
+    answers++;
+    if (data.took - data.late > worst.took - worst.late) worst = data;
+  };
+  witness.postMessage(task);
+  return witness;
 }
 
 function close(conn: Deno.Conn): void {
@@ -306,6 +359,7 @@ const servers = [echo, danmaku];
 const usages = (): Usage[] => servers.map((server) => server.usage());
 console.log(`${clients} clients for ${minutes} minutes, seed ${seed}`);
 const before = usages();
+const witness = startWitness({ url: echo.url, length: 100, compress: true });
 const running = Array.from({ length: clients }, (_, i) => {
   const server = i % 3 === 0 ? danmaku : echo;
   const act = i % 5 === 0 ? attack : server === echo ? talk : watch;
@@ -346,6 +400,7 @@ const late = setTimeout(() => {
 }, 60_000);
 await Promise.all(running);
 clearTimeout(late);
+witness.terminate();
 await wait(12_000); // those are let go that were half open
 const after = usages();
 servers.forEach(({ name }, i) => {
@@ -362,7 +417,26 @@ servers.forEach(({ name }, i) => {
   if (minutes >= 10 && range > MAX_RANGE) {
     mistakes.push(`${name} has not stayed within ${MAX_RANGE} MiB`);
   }
+  const most = Math.max(...samples[i]!);
+  if (most > MAX_MEMORY) mistakes.push(`${name} took ${most.toFixed(0)} MiB`);
+  if (!heard.has(name)) mistakes.push(`no message came back from ${name}`);
+  if (!letIn.has(name)) mistakes.push(`${name} has let no attacker in`);
+  console.log(`${name}: ${letIn.get(name)} attackers were seen to be let in`);
 });
+comments.sort((a, b) => a - b);
+const slow = comments[Math.floor(comments.length * 0.95)] ?? Infinity;
+console.log(
+  `${answers} answers within ${
+    worst.took.toFixed(0)
+  } ms, while the witness was late by ${
+    worst.late.toFixed(0)
+  } ms; 95 % of ${comments.length} comments within ${slow.toFixed(0)} ms`,
+);
+if (answers === 0) mistakes.push("the witness got no answer");
+if (worst.took - worst.late > ANSWER_WITHIN) {
+  mistakes.push(`an answer took ${worst.took} ms`);
+}
+if (slow > COMMENT_WITHIN) mistakes.push(`comments took ${slow} ms`);
 for (const server of servers) mistakes.push(...await server.stop());
 for (const mistake of mistakes.slice(0, 20)) console.error(mistake);
 console.log(
