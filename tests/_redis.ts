@@ -101,6 +101,16 @@ export class TestRedis implements AsyncDisposable {
     this.#process = undefined;
   }
 
+  /** It hangs from now on: it has connections, and does nothing. */
+  hang(): void {
+    this.#process?.kill("SIGSTOP");
+  }
+
+  /** It goes on where it was. */
+  goOn(): void {
+    this.#process?.kill("SIGCONT");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
     await this.#bridge[Symbol.asyncDispose]();

@@ -9,6 +9,7 @@ import { Viewer } from "./_danmaku.ts";
 import { type Outcome, Program } from "./_program.ts";
 import { redisTest, type TestRedis } from "./_redis.ts";
 import { within } from "./_server.ts";
+import { type Usage, usageOf } from "./_usage.ts";
 
 const decoder = new TextDecoder();
 
@@ -209,6 +210,59 @@ async function meet(anna: Viewer, ben: Viewer, text: string): Promise<void> {
   }
 }
 
+const isLinux = Deno.build.os === "linux";
+
+/** How much memory a Redis that comes and goes may cost a process, in MiB. */
+const GROWTH = 100;
+
+/** The ids of the processes, once all are ready. */
+async function processesOf(program: Program, count: number): Promise<number[]> {
+  const ids: number[] = [];
+  for (let i = 1; i <= count; i++) {
+    const ready = new RegExp(`\\[${i}\\] Process (\\d+) is ready`);
+    ids.push(Number((await program.expect(ready))[1]));
+  }
+  return ids;
+}
+
+function usage(pid: number): Usage | undefined {
+  return isLinux ? usageOf(pid) : undefined;
+}
+
+/** Tells what processes hold, and asserts that it is little more than before. */
+async function assertKept(
+  workers: number[],
+  before: (Usage | undefined)[],
+): Promise<void> {
+  for (const [i, pid] of workers.entries()) {
+    const [had, has] = [before[i], usage(pid)];
+    if (had === undefined || has === undefined) return;
+    let { files } = has;
+    for (let left = 100; files > had.files && left > 0; left--) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      files = usageOf(pid).files;
+    }
+    console.log(
+      `[${i + 1}]: RSS ${had.rss.toFixed(0)} -> ${
+        has.rss.toFixed(0)
+      } MiB, files ${had.files} -> ${files}`,
+    );
+    assert(has.rss < had.rss + GROWTH, "memory has grown");
+    assert(files <= had.files, "files are left open");
+  }
+}
+
+/** Asserts that what each says comes back to it within a second. */
+async function comesBack(viewers: Viewer[], text: string): Promise<void> {
+  for (const viewer of viewers) {
+    const began = performance.now();
+    viewer.say(`${text} ${viewer.welcome.server}`);
+    await viewer.hears(`${text} ${viewer.welcome.server}`);
+    const took = performance.now() - began;
+    assert(took < 1000, `a comment took ${took} ms`);
+  }
+}
+
 redisTest(
   "viewers of two processes watch together, whether Redis or a process goes",
   async (redis) => {
@@ -287,6 +341,7 @@ redisTest(
       ...["--rate", "1000", "--room-rate", "1000"],
     ];
     await using program = scaleOut(...flags, "--redis", redis.url);
+    const workers = await processesOf(program, 2);
     const [, url] = await program.expect(/Listening on (http:\S+)/);
     const address = url!.replace("http", "ws");
     const [anna, ben] = await enterAll(address, 2) as [Viewer, Viewer];
@@ -295,20 +350,12 @@ redisTest(
     const viewers = await Promise.all(
       Array.from({ length: 50 }, () => Viewer.enter(address)),
     );
+    const had = workers.map(usage);
     let said = 0;
     const talking = setInterval(() => {
       for (const viewer of viewers) viewer.say(`load ${said++}`);
     }, 20);
-    // How long it takes until what one says comes back to it.
-    const witness = async (text: string) => {
-      for (const viewer of [anna, ben]) {
-        const began = performance.now();
-        viewer.say(`${text} ${viewer.welcome.server}`);
-        await viewer.hears(`${text} ${viewer.welcome.server}`);
-        const took = performance.now() - began;
-        assert(took < 1000, `a comment took ${took} ms`);
-      }
-    };
+    const witness = (text: string) => comesBack([anna, ben], text);
     for (let round = 1; round <= 2; round++) {
       await witness(`before ${round}`);
       await redis.kill();
@@ -333,6 +380,50 @@ redisTest(
       assert(ids.length > 1000, `${ids.length} comments were heard`);
       assertEquals(new Set(ids).size, ids.length, "a comment came twice");
     }
+    await assertKept(workers, had);
+    program.kill("SIGTERM");
+    const { code, stderr } = await program.ended();
+    assertEquals([code, stderr], [0, ""]);
+    await within(Promise.all(all.map(({ ended }) => ended)));
+  },
+);
+
+redisTest(
+  "Redis hangs while viewers comment: all stay, and their neighbours hear them",
+  async (redis) => {
+    const flags = ["--processes", "2", "--port", "0", "--rate", "1000"];
+    await using program = scaleOut(...flags, "--redis", redis.url);
+    const workers = await processesOf(program, 2);
+    const [, url] = await program.expect(/Listening on (http:\S+)/);
+    const address = url!.replace("http", "ws");
+    const [anna, ben] = await enterAll(address, 2) as [Viewer, Viewer];
+    await meet(anna, ben, "hello");
+    const before = workers.map(usage);
+
+    redis.hang();
+    let said = 0;
+    const talking = setInterval(() => anna.say(`load ${said++}`), 10);
+    for (let i = 0; i < 20; i++) {
+      await comesBack([anna, ben], `meanwhile ${i}`);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    // A room that exists, and one that nobody has been to: that Redis cannot be
+    // asked for it keeps nobody out.
+    for (const room of ["lobby", "another"]) {
+      await using late = await Viewer.enter(address, room);
+      await comesBack([late], `late in ${room}`);
+    }
+    clearInterval(talking);
+
+    redis.goOn();
+    await meet(anna, ben, "hello again");
+    const all = [anna, ben];
+    assert(all.every(({ ws }) => ws.isOpen));
+    for (const viewer of all) {
+      const ids = viewer.comments.map(({ id }) => id);
+      assertEquals(new Set(ids).size, ids.length, "a comment came twice");
+    }
+    await assertKept(workers, before);
     program.kill("SIGTERM");
     const { code, stderr } = await program.ended();
     assertEquals([code, stderr], [0, ""]);
