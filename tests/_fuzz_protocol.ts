@@ -498,7 +498,7 @@ export function send(chance: Chance): void | Promise<void> {
   ours?.dispose?.();
   theirs?.dispose?.();
   // With compression it takes 1 ms.
-  if (agreement !== undefined && !chance.once(4)) return;
+  if (agreement !== undefined && !chance.once(8)) return;
   const seen = receivedByWs(bytes, role === "client", agreement);
   if (!(seen instanceof Promise)) return assertEquals(seen, expected);
   return seen.then((seen) => assertEquals(seen, expected));
