@@ -254,6 +254,9 @@ const MAX_BODY_SIZE = 1024 * 1024;
 // milliseconds, or half of it.
 const FAREWELL = 1000;
 
+// How often it is told that nobody can be accepted, in milliseconds.
+const REPORT_EVERY = 10_000;
+
 const NOTHING = new Uint8Array(0);
 
 /** A connection: waiting for a request, busy with one, or a WebSocket. */
@@ -328,19 +331,22 @@ class Loop implements Server {
   }
 
   async #acceptAll(): Promise<void> {
-    let isFailing = false;
+    let reportedAt = -Infinity;
     for (;;) {
       try {
         this.#serve(await this.#listener.accept());
-        isFailing = false;
       } catch (error) {
         // It is closed, whatever it calls that.
         if (this.#isStopping || nameOf(error) === "BadResource") break;
         // To wait would let who resets a connection early stop all others.
         if (GONE.has(nameOf(error))) continue;
         // Out of file descriptors, most likely: some will be free again.
-        if (!isFailing) this.#report(error);
-        isFailing = true;
+        // On the brink, each that is freed lets one more in, and the next fails.
+        const now = performance.now();
+        if (now - reportedAt >= REPORT_EVERY) {
+          reportedAt = now;
+          this.#report(error);
+        }
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }

@@ -488,7 +488,8 @@ Deno.test(
     echo.kill("SIGTERM");
     const { code, stderr } = await echo.ended();
     assertEquals(code, 0);
-    assertMatch(stderr, /^(.*(os error 24|[Tt]oo many open files).*\n)+$/);
+    // One line in 10 s.
+    assertMatch(stderr, /^(.*(os error 24|[Tt]oo many open files).*\n){1,5}$/);
   },
 );
 
