@@ -257,6 +257,10 @@ const FAREWELL = 1000;
 // How often it is told that nobody can be accepted, in milliseconds.
 const REPORT_EVERY = 10_000;
 
+// For how long connections are accepted, in milliseconds, before it is the turn of
+// those who have been.
+const ACCEPTING = 10;
+
 const NOTHING = new Uint8Array(0);
 
 /** A connection: waiting for a request, busy with one, or a WebSocket. */
@@ -331,9 +335,16 @@ class Loop implements Server {
   }
 
   async #acceptAll(): Promise<void> {
+    let since = performance.now();
     let reportedAt = -Infinity;
     for (;;) {
       try {
+        // Those who come as fast as they are accepted, or refused, are no more
+        // than one among others.
+        if (performance.now() - since > ACCEPTING) {
+          await othersTurn(0);
+          since = performance.now();
+        }
         this.#serve(await this.#listener.accept());
       } catch (error) {
         // It is closed, whatever it calls that.

@@ -1,7 +1,6 @@
 /**
- * An echo to be read: a loop over `Deno.listen`, pure functions for the
- * handshake, and the protocol without I/O. `serve()` adds limits on time and
- * number, heartbeats, pages, and an end that loses nothing.
+ * An echo to be read: a loop, the handshake as functions, the protocol without
+ * I/O. `serve()` adds limits on time and number, pages, and a better end.
  */
 import * as http from "../handshake.ts";
 import { WebSocketProtocol } from "../protocol.ts";
@@ -50,6 +49,7 @@ async function talk(conn: Deno.Conn): Promise<void> {
       received = buffer.subarray(0, length);
     }
   } catch (error) {
+    if (/Reset|Pipe/.test((error as Error).name)) return; // it is gone
     if (!(error instanceof http.HandshakeError)) console.error(error);
     else await write(http.rejectUpgrade(error)).catch(() => {});
   }

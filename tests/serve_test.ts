@@ -907,6 +907,35 @@ Deno.test("the loop goes on when accept() fails", async () => {
   assertEquals(server.errors.length, 1, "told once in a while");
 });
 
+Deno.test("a crowd that comes as fast as it is accepted does not keep the others out", async () => {
+  const CROWD = 200;
+  let accepted = 0;
+  let othersAt: number | undefined;
+  setTimeout(() => othersAt = accepted, 0);
+  const { promise, reject } = Promise.withResolvers<Duplex>();
+  const server = serve({
+    accept() {
+      if (accepted === CROWD) return promise;
+      accepted++;
+      for (const began = performance.now(); performance.now() < began + 1;);
+      if (accepted % 2 === 0) {
+        const error = new Error("It is gone");
+        error.name = "NotConnected";
+        return Promise.reject(error);
+      }
+      const [here, there] = duplexPair();
+      there.close();
+      return Promise.resolve(here);
+    },
+    close: () => reject(new Error("It is closed")),
+  }, { onConnection: () => {}, onError: () => {} });
+  while (accepted < CROWD) {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+  await server.shutdown();
+  assert(othersAt !== undefined && othersAt < CROWD / 2, `${othersAt}`);
+});
+
 // --- The end -----------------------------------------------------------------
 
 Deno.test("who hangs up before being accepted does not keep others waiting", async () => {

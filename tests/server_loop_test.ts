@@ -1,4 +1,5 @@
 /** The loop of `examples/server_loop.ts`, which is there to be read. */
+import { connect as connectTcp, type Socket } from "node:net";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { connect } from "../connect.ts";
 import { encodeFrame, Opcode } from "../frame.ts";
@@ -24,6 +25,14 @@ async function serving(
 
 async function dial(port: number): Promise<Client> {
   return new Client(await Deno.connect({ hostname: "127.0.0.1", port }));
+}
+
+/** A connection that can be reset. */
+async function dialToReset(port: number): Promise<Socket> {
+  const socket = connectTcp(port, "127.0.0.1");
+  socket.on("error", () => {});
+  await new Promise((resolve) => socket.once("connect", resolve));
+  return socket;
 }
 
 Deno.test("the loop echoes what it gets, whatever its length, and closes as it should", () =>
@@ -96,3 +105,26 @@ Deno.test("the loop answers a fault with its close code", () =>
     assertEquals([start[0], start[2]! << 8 | start[3]!], [0x88, 1002]);
     assert((await client.readToEnd()).length > 0);
   }));
+
+Deno.test("the loop says nothing of those who hang up", async () => {
+  const said: unknown[] = [];
+  const { error } = console;
+  console.error = (...what) => said.push(what);
+  try {
+    await serving(async (port) => {
+      for (const bytes of ["GET / HT", upgrade()]) {
+        const socket = await dialToReset(port);
+        const answered = new Promise((resolve) => socket.once("data", resolve));
+        await new Promise((resolve) => socket.write(bytes, resolve));
+        if (bytes === upgrade()) await within(answered);
+        socket.resetAndDestroy();
+      }
+      await using ws = await connect(`ws://127.0.0.1:${port}/`);
+      await ws.send("still there");
+      assertEquals(await within(ws.receive()), "still there");
+    });
+  } finally {
+    console.error = error;
+  }
+  assertEquals(said, []);
+});
