@@ -484,6 +484,19 @@ Deno.test("tcp_bridge: the end of either side is the end of the other", async (t
       const server = stack.use(bridgeTo(port, { timeout: 100 }));
       const ws = await connect(server.url);
       assertEquals((await within(ws.closed)).code, 1014);
+      // Nobody is dialled for who has gone.
+      const ended = Promise.withResolvers<void>();
+      const patient = stack.use(
+        new TestServer({
+          textAs: "bytes",
+          onConnection: async (ws) => {
+            await bridge(ws, { hostname: "127.0.0.1", port, timeout: 60_000 });
+            ended.resolve();
+          },
+        }),
+      );
+      (await connect(patient.url)).terminate();
+      await within(ended.promise);
     },
   });
 });

@@ -35,7 +35,10 @@ export async function bridge(
 ): Promise<void> {
   let tcp: Deno.TcpConn;
   try {
-    const signal = AbortSignal.timeout(timeout);
+    // Nor for longer than somebody waits for it.
+    const gone = new AbortController();
+    ws.closed.then(() => gone.abort());
+    const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(timeout)]);
     tcp = await Deno.connect({ ...to, signal });
   } catch {
     await ws.close(CloseCode.BadGateway, "The TCP server cannot be reached");

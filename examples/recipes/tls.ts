@@ -2,10 +2,14 @@
  * TLS: an echo at `wss:`, and a page at `https:`, on one port.
  *
  * ```sh
- * openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost \
- *   -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem
+ * openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+ *   -days 30 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+ *   -keyout key.pem -out cert.pem
  * deno task recipe:tls --cert cert.pem --key key.pem
  * ```
+ *
+ * With such a key, a server signs in 0.03 ms what whoever connects has it sign;
+ * with one of RSA, of 2048 bits, in 0.8 ms.
  *
  * A client that is to trust this certificate takes
  * `connect("wss://localhost:8443/", { caCerts: [pem] })`.
@@ -16,6 +20,8 @@
 import { serve, type ServeOptions } from "../../mod.ts";
 import {
   exitWith,
+  LIMIT_FLAGS,
+  limitsOf,
   portFlag,
   readFlags,
   stopOnSignals,
@@ -67,6 +73,7 @@ if (import.meta.main) {
       value: "FILE",
       help: "its private key (PEM)",
     },
+    ...LIMIT_FLAGS,
   });
   try {
     const pem = {
@@ -74,7 +81,7 @@ if (import.meta.main) {
       key: await Deno.readTextFile(flags.key),
     };
     const listener = tryToListen(flags, () => listenTls(flags, pem));
-    const server = serve(listener, OPTIONS);
+    const server = serve(listener, { ...OPTIONS, ...limitsOf(flags) });
     stopOnSignals(() => server.shutdown().then(() => 0));
     console.log(`Listening on ${urlOf("ws", listener.addr, flags)}`);
   } catch (error) {
