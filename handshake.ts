@@ -48,6 +48,7 @@ import { encodeLatin1, fieldLine, fieldLines } from "./_field_lines.ts";
 import { HandshakeError, type HandshakeErrorKind } from "./_handshake_error.ts";
 import { isFieldValue, isToken, listElements } from "./_http_grammar.ts";
 import { checkHost, type FieldLookup, lookupFields } from "./_http_head.ts";
+import { joined } from "./_joined.ts";
 import { acceptKey, KEY } from "./_key.ts";
 import { quote } from "./_quote.ts";
 import { reasonPhrase } from "./_reason_phrases.ts";
@@ -479,11 +480,7 @@ export function rejectUpgrade(error: HandshakeError): Uint8Array<ArrayBuffer> {
       text += fieldLine(name, value);
     }
   }
-  const head = encodeLatin1(`${text}\r\n`);
-  const bytes = new Uint8Array(head.length + body.length);
-  bytes.set(head);
-  bytes.set(body, head.length);
-  return bytes;
+  return joined(encodeLatin1(`${text}\r\n`), body);
 }
 
 /** The header fields that an answer has already. */

@@ -29,17 +29,13 @@
  */
 
 import {
-  checkFrameHeader,
   CloseCode,
   decodeClosePayload,
-  decodeFrameHeader,
   encodeClosePayload,
   type FrameHeader,
-  type FrameRules,
   isValidCloseCode,
   mask,
   MAX_CONTROL_PAYLOAD_LENGTH,
-  MAX_FRAME_HEADER_LENGTH,
   Opcode,
   ProtocolError,
   type Role,
@@ -54,6 +50,7 @@ import type {
 } from "./_events.ts";
 import type { NegotiatedExtension } from "./extension.ts";
 import type { PreparedMessage } from "./prepared.ts";
+import { HeaderReader } from "./_header_reader.ts";
 import {
   CUT_OFF,
   IncomingMessage,
@@ -62,7 +59,9 @@ import {
   messageTooBig,
   reuseMemory,
 } from "./_incoming_message.ts";
+import { joined } from "./_joined.ts";
 import { assertAtLeast } from "./_limits.ts";
+import { OutgoingMessage } from "./_outgoing_message.ts";
 import { Output } from "./_output.ts";
 import { decodeUtf8, isUtf8, Utf8Validator } from "./_utf8.ts";
 
@@ -174,23 +173,7 @@ const NO_FRAME = -1;
 const FINAL_TEXT = 0x80 | Opcode.Text;
 const FINAL_BINARY = 0x80 | Opcode.Binary;
 
-// What holds without extensions, for all connections.
-const RULES: Record<Role, FrameRules> = {
-  client: { role: "client" },
-  server: { role: "server" },
-};
-
 const encoder = new TextEncoder();
-
-/** The message that is being sent in fragments. */
-interface Sending {
-  type: "text" | "binary";
-  extension: NegotiatedExtension | undefined;
-  // The first half of a pair that a string was cut within, or "".
-  highSurrogate: string;
-}
-
-const HIGH_SURROGATE_AT_END = /[\uD800-\uDBFF]$/;
 
 const EMPTY = new Uint8Array(0);
 
@@ -305,8 +288,6 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   readonly #inPlace: boolean;
   // MASK as it has to stand in the second byte of what is received (§5.1).
   readonly #maskBit: number;
-  readonly #dataRules: FrameRules;
-  readonly #otherRules: FrameRules;
   readonly #output: Output;
   #message: IncomingMessage | undefined;
 
@@ -318,25 +299,16 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   // What has been received and not been looked at.
   #bytes: Uint8Array<ArrayBuffer> = EMPTY;
   #position = 0;
-  // The beginning of a header whose rest has not arrived.
-  #partialHeader: Uint8Array<ArrayBuffer> | undefined;
-  #partialLength = 0;
+  readonly #headers: HeaderReader;
   // The frame whose payload is being received.
-  readonly #header: FrameHeader = {
-    fin: false,
-    reservedBits: 0,
-    opcode: 0,
-    maskingKey: undefined,
-    payloadLength: 0,
-    byteLength: 0,
-  };
+  readonly #header: FrameHeader;
   #remaining = NO_FRAME;
   #controlPayload: Uint8Array<ArrayBuffer> | undefined;
 
   #isPaused = false;
 
   // The message being sent in fragments.
-  #sending: Sending | undefined;
+  #outgoing: OutgoingMessage | undefined;
   // How many bytes of pongs wait to be taken, and where the last one ends in what
   // waits: other output may always wait behind it.
   #pongsQueued = 0;
@@ -361,11 +333,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     this.#textAs = options.textAs ?? "string";
     this.#inPlace = options.inPlace ?? false;
     this.#maskBit = role === "server" ? 0x80 : 0;
-    // RFC 7692 §6: the bit stands on the first frame of a message only
-    this.#otherRules = RULES[role];
-    this.#dataRules = extension === undefined
-      ? RULES[role]
-      : { role, reservedBits: extension.reservedBits };
+    this.#headers = new HeaderReader(role, extension?.reservedBits ?? 0);
+    this.#header = this.#headers.header;
     this.#output = new Output(role === "client");
   }
 
@@ -786,24 +755,23 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   ): void {
     this.#assertOpen();
     const { fin = false, compress } = options;
-    let opcode: Opcode = Opcode.Continuation;
-    let reservedBits = 0;
-    let sending = this.#sending;
-    if (sending === undefined) {
-      opcode = type === "text" ? Opcode.Text : Opcode.Binary;
-      const extension = this.#extensionFor(compress, undefined);
-      reservedBits = extension?.reservedBits ?? 0;
-      sending = { type, extension, highSurrogate: "" };
-    } else if (type !== sending.type) {
+    const begun = this.#outgoing;
+    const message = begun ??
+      new OutgoingMessage(type, this.#extensionFor(compress, undefined));
+    if (type !== message.type) {
       throw new TypeError(
-        `The message that is being sent is ${sending.type} (${type})`,
+        `The message that is being sent is ${message.type} (${type})`,
       );
     }
-    const payload = this.#encodePart(data, fin, sending);
-    const encoded = sending.extension?.encode(payload, fin, false);
-    this.#output.frame(opcode, encoded ?? payload, fin, reservedBits);
+    const payload = message.encode(data, fin);
+    if (begun === undefined) {
+      const opcode = type === "text" ? Opcode.Text : Opcode.Binary;
+      this.#output.frame(opcode, payload, fin, message.reservedBits);
+    } else {
+      this.#output.frame(Opcode.Continuation, payload, fin);
+    }
     // Not before: what throws has sent nothing, and begun no message.
-    this.#sending = fin ? undefined : sending;
+    this.#outgoing = fin ? undefined : message;
   }
 
   /**
@@ -937,91 +905,14 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     return message.nextChunk();
   }
 
-  /** Takes a frame's header off the input and judges it. */
+  /** Takes a frame's header off the input. */
   #takeHeader(): boolean {
     const bytes = this.#bytes;
-    const available = bytes.length - this.#position;
-    if (available === 0) return false;
-    if (this.#partialLength === 0) {
-      const header = this.#decodeHeader(bytes, this.#position);
-      if (header !== undefined) {
-        this.#position += header.byteLength;
-        this.#checkHeader();
-        return true;
-      }
-    }
-    // A header that was cut is put together in memory of its own.
-    this.#partialHeader ??= new Uint8Array(MAX_FRAME_HEADER_LENGTH);
-    const had = this.#partialLength;
-    const length = Math.min(available, MAX_FRAME_HEADER_LENGTH - had);
-    const partial = this.#partialHeader;
-    for (let i = 0; i < length; i++) {
-      partial[had + i] = bytes[this.#position + i]!;
-    }
-    const header = this.#decodeHeader(partial.subarray(0, had + length), 0);
-    if (header === undefined) {
-      this.#partialLength = had + length;
-      this.#position += length;
-      return false;
-    }
-    this.#partialLength = 0;
-    this.#position += header.byteLength - had;
-    this.#checkHeader();
-    return true;
-  }
-
-  /**
-   * Decodes a header, and judges what is there of it as soon as there are two
-   * bytes, in the order in which a whole header is judged: the verdict does not
-   * depend on how the bytes were cut.
-   */
-  #decodeHeader(bytes: Uint8Array, offset: number): FrameHeader | undefined {
-    try {
-      const header = decodeFrameHeader(bytes, offset, this.#header);
-      if (header !== undefined) return header;
-    } catch (error) {
-      this.#checkFirstBytes(bytes, offset);
-      throw error;
-    }
-    if (bytes.length - offset >= 2) this.#checkFirstBytes(bytes, offset);
-    return undefined;
-  }
-
-  #checkFirstBytes(bytes: Uint8Array, offset: number): void {
-    const first = bytes[offset]!;
-    const second = bytes[offset + 1]!;
-    const header = this.#header;
-    header.fin = (first & 0x80) !== 0;
-    header.reservedBits = first >> 4 & 0b111;
-    header.opcode = first & 0x0f;
-    header.maskingKey = second & 0x80 ? 0 : undefined;
-    header.payloadLength = second & 0x7f; // 126 and 127 are too long for control
-    this.#checkHeader();
-  }
-
-  #checkHeader(): void {
-    const header = this.#header;
-    const { opcode } = header;
-    // The same is said of it whether or not all of its length has arrived.
-    if (opcode & 0x8) {
-      header.payloadLength = Math.min(header.payloadLength, 126);
-    }
-    const isFirst = opcode === Opcode.Text || opcode === Opcode.Binary;
-    checkFrameHeader(header, isFirst ? this.#dataRules : this.#otherRules);
-    const isBegun = this.#message?.type !== undefined;
-    // §5.4: fragments of one message, in order, with no other message between
-    if (opcode === Opcode.Continuation && !isBegun) {
-      throw new ProtocolError("There is no message to continue (opcode 0x0)", {
-        closeCode: CloseCode.ProtocolError,
-        kind: "unexpected-continuation",
-      });
-    }
-    if (isFirst && isBegun) {
-      throw new ProtocolError(
-        `A message begins within an unfinished one (opcode 0x${opcode})`,
-        { closeCode: CloseCode.ProtocolError, kind: "expected-continuation" },
-      );
-    }
+    if (this.#position === bytes.length) return false;
+    const isWithinMessage = this.#message?.type !== undefined;
+    const end = this.#headers.read(bytes, this.#position, isWithinMessage);
+    this.#position = end ?? bytes.length;
+    return end !== undefined;
   }
 
   /**
@@ -1032,7 +923,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   #takeShortMessage(): TextMessage | BinaryMessage | undefined {
     const bytes = this.#bytes;
     const at = this.#position;
-    if (at + 2 > bytes.length || this.#partialLength > 0) return undefined;
+    if (at + 2 > bytes.length || this.#headers.isWithinHeader) {
+      return undefined;
+    }
     const first = bytes[at]!;
     if (first !== FINAL_TEXT && first !== FINAL_BINARY) return undefined;
     if (this.chunks || this.#message?.type !== undefined) return undefined;
@@ -1185,7 +1078,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     this.#hasIgnoredInput ||= this.#position < this.#bytes.length;
     this.#bytes = EMPTY;
     this.#position = 0;
-    this.#partialLength = 0;
+    this.#headers.reset();
     this.#remaining = NO_FRAME;
     this.#controlPayload = undefined;
     this.#message = undefined;
@@ -1204,7 +1097,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
 
   #assertBetweenMessages(): void {
     this.#assertOpen();
-    if (this.#sending !== undefined) {
+    if (this.#outgoing !== undefined) {
       throw new DOMException(
         "A message in fragments is unfinished, and no other may go between",
         "InvalidStateError",
@@ -1218,24 +1111,6 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   ): NegotiatedExtension | undefined {
     const { extension } = this;
     return (compress ?? extension?.wants(length)) ? extension : undefined;
-  }
-
-  #encodePart(
-    data: string | Uint8Array,
-    fin: boolean,
-    sending: Sending,
-  ): Uint8Array {
-    const before = sending.highSurrogate;
-    if (typeof data !== "string") {
-      if (before === "") return data;
-      const bytes = joined(encoder.encode(before), data);
-      sending.highSurrogate = "";
-      return bytes;
-    }
-    const whole = before + data;
-    const isCut = !fin && HIGH_SURROGATE_AT_END.test(whole);
-    sending.highSurrogate = isCut ? whole.slice(-1) : "";
-    return encoder.encode(isCut ? whole.slice(0, -1) : whole);
   }
 
   #sendWhole(
@@ -1262,7 +1137,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   // A message in fragments stays unfinished: nothing may follow (§5.5.1).
   #sendClose(payload: Uint8Array): void {
     this.#output.frame(Opcode.Close, payload);
-    this.#sending = undefined;
+    this.#outgoing = undefined;
     this.#latestPong = undefined;
   }
 }
@@ -1278,16 +1153,6 @@ function plain(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 function invalidFrame(bytes: Uint8Array): ProtocolError {
   const isCutOff = new Utf8Validator().push(bytes);
   return invalidUtf8(isCutOff ? CUT_OFF : "in a frame");
-}
-
-function joined(
-  first: Uint8Array,
-  second: Uint8Array,
-): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(first.length + second.length);
-  bytes.set(first);
-  bytes.set(second, first.length);
-  return bytes;
 }
 
 /** As much of a text as fits a Close frame, whole characters only (§5.5). */
