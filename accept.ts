@@ -385,7 +385,7 @@ async function answer(
       protocol,
       extension,
       request: new AcceptedRequest(request.target, head, acceptance.data),
-      received: rest,
+      rest,
     });
   } catch (error) {
     // Behind a 101, the text of a 500 would be read as frames.

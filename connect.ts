@@ -246,7 +246,7 @@ async function shakeHands(
         role: "client",
         protocol,
         extension: confirm(extensions, options.extensions ?? [], head.headers),
-        received,
+        rest,
       });
     }
   } catch (error) {

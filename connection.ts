@@ -155,7 +155,7 @@ export interface WebSocketConnectionOptions extends ConnectionOptions {
    *
    * @default {undefined} (nothing)
    */
-  received?: Uint8Array<ArrayBuffer> | undefined;
+  rest?: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** The request that opened a connection (RFC 6455 §4.1). */
@@ -331,7 +331,6 @@ export class WebSocketConnection
    */
   constructor(duplex: Duplex, options: WebSocketConnectionOptions) {
     const transport = toByteDuplex(duplex);
-    const { received } = options;
     checkLimits(options);
     this.role = options.role;
     this.protocol = options.protocol;
@@ -361,9 +360,8 @@ export class WebSocketConnection
     this.#liveness = new Liveness(this.#protocol, limits);
     this.#pump = new Pump(transport, this.#protocol, limits, this.#liveness);
     this.#liveness.start(this.#pump);
-    if (received !== undefined && received.length > 0) {
-      this.#protocol.receive(received);
-    }
+    const { rest } = options;
+    if (rest !== undefined && rest.length > 0) this.#protocol.receive(rest);
     this.#pump.start();
   }
 

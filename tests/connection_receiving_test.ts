@@ -61,15 +61,11 @@ for (const role of ROLES) {
   Deno.test(
     `${role}: what came with the handshake is received first`,
     bounded(async () => {
-      const received = wire(role, text("early"), ping(), text("cut")).slice(
-        0,
-        -2,
-      );
-      const rest = wire(role, text("early"), ping(), text("cut")).slice(-2);
-      const { ws, peer } = open({ role, received });
+      const bytes = wire(role, text("early"), ping(), text("cut"));
+      const { ws, peer } = open({ role, rest: bytes.slice(0, -2) });
       assertEquals(await ws.receive(), "early");
       await peer.expect(pong());
-      await peer.send(rest);
+      await peer.send(bytes.slice(-2));
       assertEquals(await ws.receive(), "cut");
       ws.terminate();
     }),
@@ -79,8 +75,8 @@ for (const role of ROLES) {
 Deno.test(
   "the peer's goodbye that came with the handshake is answered",
   bounded(async () => {
-    const received = wire("server", text("hello"), close(1001));
-    const { ws, peer } = open({ received });
+    const rest = wire("server", text("hello"), close(1001));
+    const { ws, peer } = open({ rest });
     assertEquals(await collect(ws), ["hello"]);
     await peer.expect(close(1001));
     await peer.expectEnd();
