@@ -86,9 +86,8 @@ export class Deadline {
 
 function fire(slot: Slot): void {
   slots.delete(slot.time);
+  // One callback may cancel another of the same slot, which is then passed over.
   for (const deadline of slot.deadlines) {
-    // One callback may cancel another of the same slot.
-    if (!slot.deadlines.delete(deadline)) continue;
     try {
       Deadline.expire(deadline);
     } catch (error) {

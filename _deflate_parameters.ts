@@ -26,6 +26,11 @@ export interface DeflateParameters {
   clientMaxWindowBits: number | true | undefined;
 }
 
+/** Those of a response. */
+interface ResponseParameters extends DeflateParameters {
+  clientMaxWindowBits: number | undefined;
+}
+
 /** The limits that this side was told to put into its offers and responses. */
 export interface DeflateDemands {
   /** See {@linkcode DeflateParameters}. */
@@ -71,6 +76,14 @@ class ParameterError extends Error {
  * @throws {Error} If a parameter is unknown, occurs twice, or has a value that
  * it must not have: the offer is to be declined, the response is fatal (§7).
  */
+function readParameters(
+  parameters: ExtensionParameters,
+  isOffer: true,
+): DeflateParameters;
+function readParameters(
+  parameters: ExtensionParameters,
+  isOffer: false,
+): ResponseParameters;
 function readParameters(
   parameters: ExtensionParameters,
   isOffer: boolean,
@@ -192,7 +205,7 @@ export function acceptOffer(
   const hint = offered === true ? undefined : offered;
   const clientMost = demands.clientMaxWindowBits ?? MAX_WINDOW_BITS;
   const asked = smaller(hint, demands.clientMaxWindowBits ?? clientWindowBits);
-  const response: DeflateParameters = {
+  const response: ResponseParameters = {
     serverNoContextTakeover: demands.serverNoContextTakeover ||
       offer.serverNoContextTakeover,
     // A client that cannot limit its window can always do without context
@@ -214,7 +227,7 @@ export function acceptOffer(
     },
     incoming: {
       contextTakeover: !response.clientNoContextTakeover,
-      windowBits: smaller(hint, readBits(response.clientMaxWindowBits)) ??
+      windowBits: smaller(hint, response.clientMaxWindowBits) ??
         MAX_WINDOW_BITS,
     },
   };
@@ -253,8 +266,10 @@ export function confirmResponse(
     );
   }
   // §7.1.2.2: this side keeps to its hint, whatever the value
-  const clientMaxWindowBits = readBits(response.clientMaxWindowBits);
-  const windowBits = smaller(clientMaxWindowBits, demands.clientMaxWindowBits);
+  const windowBits = smaller(
+    response.clientMaxWindowBits,
+    demands.clientMaxWindowBits,
+  );
   if ((windowBits ?? MAX_WINDOW_BITS) < MIN_OWN_WINDOW_BITS) {
     throw new ParameterError(
       `"client_max_window_bits" is less than can be kept to (${windowBits})`,
@@ -272,10 +287,6 @@ export function confirmResponse(
       windowBits: serverMaxWindowBits ?? MAX_WINDOW_BITS,
     },
   };
-}
-
-function readBits(bits: number | true | undefined): number | undefined {
-  return bits === true ? undefined : bits;
 }
 
 function smaller(a: number | undefined, b: number): number;

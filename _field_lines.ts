@@ -54,7 +54,7 @@ export function fieldLine(name: string, value: string | undefined): string {
   }
   if (!isFieldValue(text)) {
     // Not the value, which may be a password: errors end up in logs.
-    const wrong = [...text].find((character) => !isFieldValue(character)) ?? "";
+    const wrong = [...text].find((character) => !isFieldValue(character))!;
     throw new TypeError(
       `Value of header [${name}] has a character that is not allowed, got ${
         quote(wrong)

@@ -208,9 +208,8 @@ export class Utf8Validator {
       this.#highest = 0xbf;
       return true;
     }
-    const length = sequenceLength(byte);
-    if (length === 0) return false;
-    this.#missing = length - 1;
+    // It begins one that the part ends within (endOfWholeSequences).
+    this.#missing = sequenceLength(byte) - 1;
     this.#lowest = lowestSecond(byte);
     this.#highest = highestSecond(byte);
     return true;

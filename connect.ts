@@ -275,9 +275,9 @@ function confirm(
     const extension = offered.find((extension) => extension.name === name)!;
     return extension.confirm(parameters);
   } catch (cause) {
-    const answer = headers.get("sec-websocket-extensions");
+    const answer = headers.get("sec-websocket-extensions")!;
     throw new HandshakeError(
-      `The server's extensions cannot be used, got ${quote(answer ?? "")}: ${
+      `The server's extensions cannot be used, got ${quote(answer)}: ${
         (cause as Error).message
       }`,
       { status: 101, kind: "extensions", headers, cause },
