@@ -211,6 +211,27 @@ export async function withoutUnhandled(
   assertEquals(reasons, []);
 }
 
+/** Runs `act`, and gives what microtasks have thrown that nobody can catch. */
+export async function uncaught(act: () => Promise<void>): Promise<unknown[]> {
+  const errors: unknown[] = [];
+  const real = globalThis.queueMicrotask;
+  globalThis.queueMicrotask = (callback) =>
+    real(() => {
+      try {
+        callback();
+      } catch (error) {
+        errors.push(error);
+      }
+    });
+  try {
+    await act();
+    await quiet();
+  } finally {
+    globalThis.queueMicrotask = real;
+  }
+  return errors;
+}
+
 /** Time that passes only when it is told to. */
 export interface Clock {
   /** Lets time pass; what falls due on the way is done, in order. */

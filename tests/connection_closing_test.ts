@@ -6,6 +6,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { ConnectionClosedError, type Message } from "../connection.ts";
+import { finished } from "../_finished.ts";
 import { pattern, utf8 } from "./_bytes.ts";
 import {
   bounded,
@@ -453,6 +454,43 @@ Deno.test(
     assertEquals(await seen, ["hello"]);
     assertEquals((await server.closed).wasClean, true);
     assertEquals((await client.closed).code, 1000);
+  }),
+);
+
+Deno.test(
+  "a stream that fails to be half-closed is closed",
+  bounded(async () => {
+    const failure = new Error("Not connected");
+    const ways = {
+      "throws": () => {
+        throw failure;
+      },
+      "rejects": () => Promise.reject(failure),
+    };
+    for (const [way, closeWrite] of Object.entries(ways)) {
+      const { ws, near, peer } = open();
+      near.closeWrite = closeWrite;
+      await peer.send({ opcode: 3 });
+      const { code } = await ws.closed;
+      assertEquals([code, near.isClosed], [1002, true], way);
+      assertEquals((await peer.next())!.opcode, 8);
+      await peer.expectEnd();
+    }
+  }),
+);
+
+Deno.test(
+  "whoever is at a message when the connection ends is not waited for",
+  bounded(async () => {
+    const { ws, peer } = open();
+    ws.forEach(() => new Promise(() => {}));
+    await peer.send(text("a"));
+    await quiet();
+    const done = finished(ws);
+    assert(await isPending(done));
+    ws.terminate();
+    await done;
+    await finished(ws);
   }),
 );
 

@@ -10,6 +10,7 @@ import { accept, readRequest } from "../accept.ts";
 import { connect, type ConnectOptions } from "../connect.ts";
 import type { Duplex } from "../connection.ts";
 import { permessageDeflate } from "../deflate.ts";
+import type { Extension } from "../extension.ts";
 import { acceptKey, HandshakeError, parseRequestHead } from "../handshake.ts";
 import { readHead as readHeadOf } from "../_opening.ts";
 import { concat, utf8 } from "./_bytes.ts";
@@ -24,6 +25,7 @@ import {
   withoutUnhandled,
 } from "./_connection.ts";
 import { duplexPair, type MemoryDuplex, toStreams } from "./_duplex_pair.ts";
+import { flipping } from "./_fake_extensions.ts";
 import { close, text, wire } from "./_protocol.ts";
 
 const REQUEST = `GET /chat?room=1 HTTP/1.1
@@ -486,6 +488,35 @@ Deno.test(
 );
 
 Deno.test(
+  "accept(): an answer that is written at last opens nothing",
+  bounded(() =>
+    withClock(async (clock) => {
+      const head = parseRequestHead(utf8(REQUEST))!;
+      const writing = Promise.withResolvers<number>();
+      let length = 0;
+      let reads = 0;
+      const accepting = accept({
+        read: () => {
+          reads++;
+          return Promise.resolve(null);
+        },
+        write: (bytes) => {
+          length = bytes.length;
+          return writing.promise;
+        },
+        close: () => {},
+      }, { request: { head }, handshakeTimeout: 1000 });
+      accepting.catch(() => {});
+      await clock.advance(1100);
+      assertInstanceOf(await rejection(accepting), HandshakeError);
+      writing.resolve(length);
+      await quiet();
+      assertEquals([reads, clock.timers], [0, 0]);
+    })
+  ),
+);
+
+Deno.test(
   "accept(): of those that are refused, no more than 100 are waited for",
   bounded(() =>
     withClock(async (clock) => {
@@ -640,6 +671,52 @@ Deno.test(
     assertEquals(await collect(ws), ["early"]);
     far.close();
     await ws.closed;
+  }),
+);
+
+Deno.test(
+  "connect(): interim answers are skipped, but not for ever",
+  bounded(async () => {
+    const interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    const patient = dialled();
+    await write(patient.far, utf8(interim.repeat(100)));
+    await answer(patient.far, { behind: wire("client", text("early")) });
+    const ws = await patient.connecting;
+    assertEquals(await ws.receive(), "early");
+    ws.terminate();
+
+    const { connecting, near, far } = dialled();
+    await write(far, utf8(interim.repeat(101)));
+    const error = await rejection(connecting);
+    assertInstanceOf(error, HandshakeError);
+    assertEquals([error.kind, error.status], ["limit", 103]);
+    assert(near.isClosed);
+  }),
+);
+
+Deno.test(
+  "connect(): a server that chooses two extensions is refused",
+  bounded(async () => {
+    const other: Extension = {
+      name: "x-flip",
+      offers: () => [[]],
+      accept: () => flipping(),
+      confirm: () => flipping(),
+    };
+    const { connecting, near, far } = dialled({
+      extensions: [permessageDeflate(), other],
+    });
+    await answer(far, {
+      header: "Sec-WebSocket-Extensions: permessage-deflate, x-flip",
+    });
+    const error = await rejection(connecting);
+    assertInstanceOf(error, HandshakeError);
+    assertEquals([error.kind, error.status], ["extensions", 101]);
+    assert(
+      error.message.includes("[permessage-deflate, x-flip]"),
+      error.message,
+    );
+    assert(near.isClosed);
   }),
 );
 

@@ -375,6 +375,58 @@ Deno.test(
 );
 
 Deno.test(
+  "nobody else receives while forEach() does",
+  bounded(async () => {
+    const { ws, peer } = open();
+    const seen: Message[] = [];
+    const done = ws.forEach((message) => void seen.push(message));
+    const others = {
+      receive: () => ws.receive(),
+      receiveStream: () => ws.receiveStream(),
+      forEach: () => ws.forEach(() => {}),
+      iterate: () => ws[Symbol.asyncIterator]().next(),
+      readable: () => ws.readable.getReader().read(),
+    };
+    for (const [name, call] of Object.entries(others)) {
+      const error = await rejection(call()) as Error;
+      assertEquals(error.name, "InvalidStateError", name);
+    }
+    await peer.send(text("mine"), close());
+    await done;
+    assertEquals(seen, ["mine"]);
+    peer.duplex.close();
+  }),
+);
+
+Deno.test(
+  "forEach() uses the memory of a message again where it may, when it is done with it",
+  bounded(async () => {
+    for (const isLate of [false, true]) {
+      for (const reuseMemory of [false, true]) {
+        const { ws, peer } = open({ capacity: 1000 });
+        const seen: Uint8Array[] = [];
+        const buffers = new Set<ArrayBufferLike>();
+        const done = ws.forEach((message) => {
+          if (typeof message === "string") return;
+          seen.push(message.slice());
+          buffers.add(message.buffer);
+          if (isLate) return quiet();
+        }, { reuseMemory });
+        const sent = Array.from(
+          { length: 5 },
+          (_, i) => pattern(60_000 + i).fill(i, 0, 100),
+        );
+        await peer.send(...sent.map((data) => binary(data)), close());
+        await done;
+        assertEquals(seen, sent);
+        assertEquals(buffers.size < sent.length, reuseMemory);
+        peer.duplex.close();
+      }
+    }
+  }),
+);
+
+Deno.test(
   "forEach() waits for its function, and passes on its error, however the connection ends",
   bounded(async () => {
     const ways: Record<string, (ws: WebSocketConnection) => void> = {

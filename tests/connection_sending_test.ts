@@ -6,7 +6,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { ConnectionClosedError } from "../connection.ts";
+import { ConnectionClosedError, WebSocketConnection } from "../connection.ts";
 import { PreparedMessage } from "../prepared.ts";
 import { concat, pattern, utf8 } from "./_bytes.ts";
 import { bounded, isPending, open, quiet, rejection } from "./_connection.ts";
@@ -330,7 +330,6 @@ Deno.test(
 Deno.test(
   "a transport that throws, rather than rejects, is dealt with",
   bounded(async () => {
-    const { WebSocketConnection } = await import("../connection.ts");
     const thrown = new Error("Not connected");
     const fail = (): never => {
       throw thrown;
@@ -345,6 +344,49 @@ Deno.test(
       assertInstanceOf(error, ConnectionClosedError);
       assertEquals(error.cause, thrown);
       assertEquals((await ws.closed).error, thrown);
+    }
+  }),
+);
+
+Deno.test(
+  "what a transport throws need not be an error",
+  bounded(async () => {
+    const ws = new WebSocketConnection({
+      read: () => Promise.reject("out of order"),
+      write: (bytes) => Promise.resolve(bytes.length),
+      close: () => {},
+    }, { role: "server", heartbeatInterval: 0 });
+    const { code, error } = await ws.closed;
+    assertEquals([code, error?.message], [1006, "out of order"]);
+  }),
+);
+
+Deno.test(
+  "who waits with a signal is told of the end, and the signal forgotten",
+  bounded(async () => {
+    for (const message of ["x".repeat(100), new Uint8Array(100_000)]) {
+      const { ws, near } = open({ highWaterMark: 10 });
+      near.stall();
+      const aborting = new AbortController();
+      const { signal } = aborting;
+      let listeners = 0;
+      const { addEventListener, removeEventListener } = signal;
+      Object.assign(signal, {
+        addEventListener(...args: Parameters<typeof addEventListener>) {
+          listeners++;
+          addEventListener.apply(signal, args);
+        },
+        removeEventListener(...args: Parameters<typeof removeEventListener>) {
+          listeners--;
+          removeEventListener.apply(signal, args);
+        },
+      });
+      const sending = ws.send(message, { signal });
+      assert(await isPending(sending));
+      assertEquals(listeners, 1);
+      ws.terminate();
+      assertInstanceOf(await rejection(sending), ConnectionClosedError);
+      assertEquals(listeners, 0);
     }
   }),
 );

@@ -23,6 +23,7 @@ import {
   quiet,
   rejection,
   withClock,
+  withoutUnhandled,
 } from "./_connection.ts";
 import {
   binary,
@@ -299,6 +300,51 @@ Deno.test(
 );
 
 Deno.test(
+  "a source that cannot be left is left all the same",
+  bounded(async () => {
+    const { ws, peer } = open();
+    const source: Iterable<string> = {
+      [Symbol.iterator]: () => ({
+        next: () => ({ value: "part", done: false }),
+        return: () => {
+          throw new Error("It cannot be left");
+        },
+      }),
+    };
+    const aborting = new AbortController();
+    const sending = ws.sendStream(source, { signal: aborting.signal });
+    await peer.expect(text("part", false));
+    const mine = new Error("mine");
+    aborting.abort(mine);
+    assertEquals(await rejection(sending), mine);
+    ws.terminate();
+  }),
+);
+
+Deno.test(
+  "who is cancelled before its turn does not wait for it",
+  bounded(async () => {
+    const { ws, peer } = open();
+    const first = Promise.withResolvers<void>();
+    const sending = ws.sendStream((async function* () {
+      yield "a";
+      await first.promise;
+      yield "b";
+    })());
+    await peer.expect(text("a", false));
+    const mine = new Error("mine");
+    const signal = AbortSignal.abort(mine);
+    assertEquals(await rejection(ws.send("c", { signal })), mine);
+    assertEquals(await rejection(ws.sendStream(["c"], { signal })), mine);
+    const behind = ws.send("behind");
+    first.resolve();
+    await Promise.all([sending, behind]);
+    await peer.expect(more("b"), last(""), text("behind"));
+    ws.terminate();
+  }),
+);
+
+Deno.test(
   "sendStream() that is cancelled before its first part leaves the connection open",
   bounded(async () => {
     const { ws, peer } = open();
@@ -486,6 +532,35 @@ Deno.test(
       }
     }
   }),
+);
+
+Deno.test(
+  "a message can be left while its next part is awaited, come or not",
+  bounded(() =>
+    withoutUnhandled(async () => {
+      for (const comes of [true, false]) {
+        const { ws, peer } = open();
+        await peer.send(text("a", false));
+        const reader = (await ws.receiveStream())!.readable.getReader();
+        assertEquals(await reader.read(), { value: "a", done: false });
+        const reading = reader.read();
+        await quiet();
+        const leaving = reader.cancel();
+        assert((await reading).done);
+        assert(await isPending(leaving));
+        if (comes) {
+          await peer.send(more("b"), last("c"), text("next"));
+          await leaving;
+          assertEquals(await ws.receive(), "next");
+        } else {
+          peer.duplex.close();
+          await leaving;
+          assertEquals((await ws.closed).code, 1006);
+        }
+        ws.terminate();
+      }
+    })
+  ),
 );
 
 Deno.test(
@@ -729,6 +804,40 @@ Deno.test(
       }
     })
   ),
+);
+
+Deno.test(
+  "a stream that does not close as it should is closed all the same",
+  bounded(async () => {
+    const ways: Record<string, () => unknown> = {
+      "not at all": () => {},
+      "throws": () => {
+        throw new Error("no");
+      },
+      "rejects": () => Promise.reject(new Error("no")),
+    };
+    for (const [way, close] of Object.entries(ways)) {
+      await withoutUnhandled(async () => {
+        let cancelled: unknown;
+        const readable = new ReadableStream<Uint8Array>({
+          cancel: (reason) => {
+            cancelled = reason;
+          },
+        });
+        const writable = new WritableStream<Uint8Array>({
+          close: () => Promise.reject(new Error("no")),
+        });
+        const ws = new WebSocketConnection({ readable, writable, close }, {
+          role: "server",
+          heartbeatInterval: 0,
+        });
+        ws.terminate();
+        assertEquals((await ws.closed).code, 1006, way);
+        await quiet();
+        assert(cancelled instanceof Error, way);
+      });
+    }
+  }),
 );
 
 /** As Node's Buffer is: slice() is a view. */

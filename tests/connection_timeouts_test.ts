@@ -1,6 +1,7 @@
 /** Heartbeat, idle timeout, and that no timer outlives its connection. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ConnectionClosedError } from "../connection.ts";
+import { Deadline } from "../_deadline.ts";
 import { areTimersShared } from "../_platform.ts";
 import { pattern } from "./_bytes.ts";
 import {
@@ -11,8 +12,10 @@ import {
   type Opened,
   quiet,
   rejection,
+  uncaught,
   withClock,
 } from "./_connection.ts";
+import { flipping } from "./_fake_extensions.ts";
 import { binary, close, ping, pong, ROLES, text } from "./_protocol.ts";
 
 /** Answers pings until the end; returns how many there were. */
@@ -261,6 +264,43 @@ timed("the heartbeat goes on while other pings are awaited", async (clock) => {
   }
   ws.terminate();
   assert(await pings >= 30);
+});
+
+timed("an extension is told when there is time to rest", async (clock) => {
+  let count = 0;
+  for (const idle of [undefined, () => void count++]) {
+    const extension = flipping(idle === undefined ? {} : { idle });
+    const opened = open({ heartbeatInterval: 10_000, extension });
+    const pings = answerPings(opened);
+    await clock.advance(100_000);
+    assert(opened.ws.isOpen);
+    opened.ws.terminate();
+    assert(await pings > 0);
+  }
+  assert(count > 0);
+});
+
+timed("who throws when it is time keeps nobody else waiting", async (clock) => {
+  const told: string[] = [];
+  const others: Deadline[] = [];
+  const tell = (name: string, act: () => void) => {
+    const onDeadline = (): void => {
+      told.push(name);
+      act();
+    };
+    others.push(new Deadline(1000, { onDeadline }));
+  };
+  const errors = await uncaught(async () => {
+    tell("one", () => {
+      throw new Error("mine");
+    });
+    tell("two", () => others[2]!.cancel());
+    tell("three", () => {});
+    tell("four", () => {});
+    await clock.advance(1100);
+  });
+  assertEquals(told, ["one", "two", "four"]);
+  assertEquals(errors.map((error) => (error as Error).message), ["mine"]);
 });
 
 // Idle

@@ -344,3 +344,7 @@ property(
     assert(Number(agreed.get("client_max_window_bits") ?? 15) <= most);
   },
 );
+
+Deno.test("what is no list of parameters is a mistake, and declines nothing", () => {
+  assertThrows(() => permessageDeflate().accept(undefined as never), TypeError);
+});

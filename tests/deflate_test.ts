@@ -16,7 +16,7 @@ import {
 } from "pako";
 import { permessageDeflate } from "../deflate.ts";
 import type { ExtensionParameters, NegotiatedExtension } from "../extension.ts";
-import { isUsable } from "../_deflater.ts";
+import { isUsable, PakoDeflater } from "../_deflater.ts";
 import { decodeFrameHeader, ProtocolError, type Role } from "../frame.ts";
 import { History, Inflater, PIECE_SIZE } from "../_inflater.ts";
 import { Leases, Spares } from "../_leases.ts";
@@ -974,6 +974,20 @@ Deno.test("a node:zlib that cannot do what is asked of it is not used", () => {
     isUsable({ createDeflateRaw: () => ({ _handle, _writeState }) }),
     false,
   );
+});
+
+Deno.test("what zlib does not take is told at once", () => {
+  const settings = { level: 10, memLevel: 9, windowBits: 15 };
+  assertThrows(() => new PakoDeflater(settings), RangeError, "level 10");
+  assertThrows(() => new Inflater(16), RangeError, "16");
+});
+
+Deno.test("a compressor can be given up, whichever it is", () => {
+  for (const make of Object.values(COMPRESSORS)) {
+    const deflater = make()({ level: undefined, memLevel: 8, windowBits: 15 });
+    assert(deflater.deflate(pattern(1000)).length > 0);
+    deflater.close();
+  }
 });
 
 Deno.test("a compressor keeps to its window", () => {

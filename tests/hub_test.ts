@@ -424,6 +424,23 @@ Deno.test("nothing overtakes what is still kept", async () => {
   assertEquals(tab.received, ["a", "b"]);
 });
 
+Deno.test("who catches up first leaves the others what is kept for them", async () => {
+  await using hub = new Hub({
+    slowPolicy: "conflate",
+    conflationInterval: 1,
+  });
+  const swift = new Tab().stick();
+  const slow = new Tab().stick();
+  for (const tab of [swift, slow]) hub.subscribe("tea", tab);
+  assertEquals(outcome(hub, "tea", "1"), { conflated: 2 });
+  swift.bufferedAmount = 0;
+  await swift.until(1);
+  assertEquals([swift.received, slow.received], [["1"], []]);
+  slow.bufferedAmount = 0;
+  await slow.until(1);
+  assertEquals(slow.received, ["1"]);
+});
+
 Deno.test("what is kept has a limit in bytes: the oldest is given up", async () => {
   await using hub = new Hub({
     slowPolicy: "conflate",

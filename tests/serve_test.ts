@@ -12,7 +12,7 @@ import { encodeClosePayload, encodeFrame, Opcode } from "../frame.ts";
 import { HandshakeError } from "../handshake.ts";
 import { type Listener, serve } from "../serve.ts";
 import { concat, utf8 } from "./_bytes.ts";
-import { quiet, withClock } from "./_connection.ts";
+import { isPending, quiet, withClock } from "./_connection.ts";
 import { hasOpenssl, makeCertificate } from "./_certificate.ts";
 import { duplexPair, type MemoryDuplex, toStreams } from "./_duplex_pair.ts";
 import { request, TestServer, upgrade, within } from "./_server.ts";
@@ -128,6 +128,32 @@ Deno.test("answers without a body say so", async (t) => {
       }
     });
   }
+});
+
+Deno.test("a status that is none, or has no name, is told as far as it goes", async () => {
+  await using server = new TestServer({
+    handler: ({ url }) =>
+      url.endsWith("/error")
+        ? Response.error()
+        : new Response("", { status: 299 }),
+  });
+  for (
+    const [path, status, name] of [
+      ["/error", 500, "Internal Server Error"],
+      ["/", 299, ""],
+    ] as const
+  ) {
+    const { head } = await server.ask(request(`GET ${path}`));
+    assertEquals([head.status, head.statusText], [status, name]);
+  }
+});
+
+Deno.test("a request for the server as a whole has no path (RFC 9112 §3.2.4)", async () => {
+  await using server = new TestServer({
+    handler: ({ method, url }) => new Response(`${method} ${url}`),
+  });
+  const { status, body } = await server.ask(request("OPTIONS *"));
+  assertEquals([status, body], [200, "OPTIONS http://localhost/"]);
 });
 
 Deno.test("pipelined requests are answered in order, however they are cut", async () => {
@@ -451,6 +477,34 @@ Deno.test("an onError that throws stops nobody", async () => {
   }
   assertEquals(lines.length, 1);
   assertStringIncludes(String(lines[0]), "Error: in onError (");
+});
+
+Deno.test("without onError, a mistake is one line on stderr", async () => {
+  const { error } = console;
+  const lines: unknown[] = [];
+  console.error = (line) => lines.push(line);
+  try {
+    const mistakes: unknown[] = [
+      new TypeError("mine"),
+      Object.assign(new Error("of no place"), { stack: undefined }),
+      "text",
+      undefined,
+    ];
+    await using server = new TestServer({
+      onError: undefined,
+      handler: () => {
+        throw mistakes.shift();
+      },
+    });
+    for (let left = mistakes.length; left > 0; left--) {
+      assertEquals((await server.ask(request("GET /"))).status, 500);
+    }
+    await server.ask("hello\r\n\r\n"); // a peer's
+  } finally {
+    console.error = error;
+  }
+  assertEquals(lines.slice(1), ["of no place", "text", "undefined"]);
+  assertStringIncludes(String(lines[0]), "TypeError: mine (");
 });
 
 // --- WebSockets --------------------------------------------------------------
@@ -855,11 +909,15 @@ Deno.test("a body that does not come is answered with 408", async () => {
       `${request("POST /", "Content-Length: 5")}abc`,
     );
     while (rest.length > 0) rest = rest.subarray(await far.write(rest));
-    await clock.advance(32_000);
+    await clock.advance(29_000);
     const buffer = new Uint8Array(1000);
-    const length = await far.read(buffer);
+    const reading = far.read(buffer);
+    assert(await isPending(reading));
+    while (await isPending(reading)) await clock.advance(100);
+    const length = await reading;
     const answer = new TextDecoder().decode(buffer.subarray(0, length ?? 0));
     assert(answer.startsWith("HTTP/1.1 408 "), answer);
+    await far.write(utf8("de")); // too late
     await clock.advance(1100);
     assert(near.isClosed);
     assertEquals(errors.map((error) => (error as HandshakeError).kind), [
@@ -1023,15 +1081,20 @@ Deno.test("shutdown() waits for handlers, but not for ever", async (t) => {
     assert(isDone);
   });
   await t.step("unless it is too much", async () => {
+    const asked = gate();
     const server = new TestServer({
       onConnection: () => new Promise(() => {}),
-      handler: () => new Promise(() => {}),
+      handler: () => {
+        asked.open();
+        return new Promise(() => {});
+      },
     });
     using deaf = await server.dial(); // never answers a Close frame
     await deaf.write(upgrade());
     await deaf.readHead();
     using waiting = await server.dial();
     await waiting.write(request("GET /"));
+    await within(asked.opened);
     const began = performance.now();
     await within(server.server.shutdown({ timeout: 200 }));
     assert(performance.now() - began < 2000);

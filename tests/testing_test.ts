@@ -136,3 +136,28 @@ memoryTest("a reset ends both directions, for both ends", async () => {
     }
   }
 });
+
+memoryTest("a call before the last has settled is a mistake", async () => {
+  const [here, there] = duplexPair({ capacity: 1 });
+  const reading = read(here);
+  await assertRejects(() => read(here), Error, "read is pending");
+  await here.write(pattern(1));
+  const writing = here.write(pattern(1));
+  await assertRejects(() => here.write(pattern(1)), Error, "write is pending");
+  await there.write(pattern(1));
+  await read(there);
+  assertEquals([await reading, await writing], [pattern(1), 1]);
+});
+
+memoryTest("nothing can be ended twice", async () => {
+  const [here] = duplexPair();
+  here.close();
+  await assertRejects(() => here.closeWrite!(), Error, "closed");
+  let error: unknown;
+  try {
+    here.close();
+  } catch (thrown) {
+    error = thrown;
+  }
+  assert(error instanceof Error && error.message.includes("closed"));
+});

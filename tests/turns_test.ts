@@ -1,12 +1,15 @@
 /** One thread for all: who keeps it busy lets the others have their turn. */
 import { assert, assertEquals } from "@std/assert";
+import { finished } from "../_finished.ts";
 import { areTimersShared } from "../_platform.ts";
+import { addWork, soon, takeTurns, type TurnTaker } from "../_turns.ts";
 import { pattern } from "./_bytes.ts";
 import {
   type Clock,
   open,
   type Opened,
   quiet,
+  uncaught,
   withClock,
 } from "./_connection.ts";
 import { RSV1 } from "../frame.ts";
@@ -238,6 +241,116 @@ Deno.test("who works little does not wait for all who work much", async () => {
     const after = floods.reduce((sum, { handled }) => sum + handled, 0);
     assert(after - before < 10, `${after - before} others first`);
     for (const it of [ws, ...floods.map(({ ws }) => ws)]) it.terminate();
+    await clock.advance(TURN);
+  });
+});
+
+Deno.test("who throws in its microtask keeps nobody else waiting", async () => {
+  const told: string[] = [];
+  const taker = (name: string, act: () => void): TurnTaker => ({
+    work: 0,
+    onMicrotask() {
+      told.push(name);
+      act();
+    },
+    onTurn() {},
+  });
+  const errors = await uncaught(async () => {
+    soon(taker("one", () => {
+      throw new Error("mine");
+    }));
+    soon(taker("two", () => {}));
+    await quiet();
+  });
+  assertEquals(told, ["one", "two"]);
+  assertEquals(errors.map((error) => (error as Error).message), ["mine"]);
+});
+
+Deno.test("a turn is put off while others come, but not for ever", async () => {
+  await withClock(async (clock) => {
+    const told: string[] = [];
+    const rest = (name: string) =>
+      takeTurns({
+        work: 0,
+        onMicrotask() {},
+        onTurn: () => void told.push(name),
+      });
+    // Each time it is due already, and begins anew with the next.
+    for (let i = 0; i < 4; i++) {
+      if (i === 1) setTimeout(() => told.push("early"), 0);
+      if (i === 2) setTimeout(() => told.push("late"), 0);
+      rest(`${i}`);
+      clock.block(60);
+    }
+    await clock.advance(10);
+    assertEquals(
+      told,
+      areTimersShared
+        ? ["early", "0", "1", "2", "3", "late"]
+        : ["0", "early", "1", "late", "2", "3"],
+    );
+  });
+});
+
+Deno.test("who waits for its turn is not finished with what was received", async () => {
+  for (const way of ["forEach", "receive"]) {
+    await withClock(async (clock) => {
+      const { ws, peer } = open({ capacity: Infinity, segment: () => 20_000 });
+      let handled = 0;
+      const handle = (): void => {
+        handled++;
+        clock.block(WORK);
+      };
+      const receiving = (async () => {
+        if (way === "forEach") await ws.forEach(handle);
+        else while (await ws.receive() !== undefined) handle();
+      })().catch(() => {});
+      const sending = peer.send(...Array(COUNT).fill(binary(pattern(16_384))));
+      await quiet();
+      const before = handled;
+      let isFinished = false;
+      finished(ws).then(() => isFinished = true);
+      await quiet();
+      assertEquals([handled, isFinished], [before, false], way);
+      for (let turns = 0; !isFinished; turns++) {
+        assert(turns < COUNT * 4);
+        await clock.advance(TURN);
+      }
+      ws.terminate();
+      await receiving;
+      await sending;
+      await clock.advance(TURN);
+    });
+  }
+});
+
+Deno.test("who rests already need not rest again for what arrives", async () => {
+  await withClock(async (clock) => {
+    const { ws, peer } = open({ capacity: Infinity });
+    const data = pattern(16_384);
+    for (let i = 0; i < 3; i++) {
+      await peer.send(binary(data)); // from now on, so much is read at once
+      assertEquals(await ws.receive(), data);
+      await clock.advance(TURN);
+    }
+    // More than a turn's work, of others.
+    for (let i = 0; i < 3; i++) {
+      const begin = performance.now();
+      clock.block(5);
+      addWork(begin);
+    }
+    // Of those who ask, now and then one is told to wait for its turn.
+    for (let i = 0; i < 32; i++) {
+      const aborting = new AbortController();
+      const receiving = ws.receive({ signal: aborting.signal });
+      aborting.abort();
+      await receiving.catch(() => {});
+    }
+    await peer.send(binary(data));
+    const receiving = ws.receive();
+    await clock.advance(TURN);
+    assertEquals(await receiving, data);
+    ws.terminate();
     await clock.advance(TURN);
   });
 });
