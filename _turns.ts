@@ -58,6 +58,7 @@ let least = 0;
 // since the last turn, and since when somebody is at work.
 const TURN = 10;
 let worked = 0;
+let beganAnew = 0;
 let since: number | undefined;
 let watch: ReturnType<typeof setTimeout> | undefined;
 
@@ -75,7 +76,7 @@ let setAt = 0;
 export function takeTurns(taker: TurnTaker): void {
   if (!areTimersShared) {
     setTimeout(() => {
-      worked = 0;
+      beginAnew();
       taker.onTurn();
     }, 0);
     return;
@@ -114,8 +115,12 @@ export function endWork(): number {
  */
 export function addWork(begin: number): number {
   if (since !== undefined) return 0; // it is counted anyway
-  const work = Math.min(performance.now() - begin, LATER_WORK);
+  const now = performance.now();
+  const work = Math.min(now - begin, LATER_WORK);
   worked += work;
+  // Many may have waited at the same time: there was no more time than this.
+  const most = now - beganAnew;
+  if (most >= 0 && worked > most) worked = most;
   return work;
 }
 
@@ -130,7 +135,7 @@ export function watchLoop(): void {
   if (!areTimersShared) return;
   watch = setTimeout(() => {
     watch = undefined;
-    worked = 0;
+    beginAnew();
   }, 0);
 }
 
@@ -155,9 +160,14 @@ function workedSoFar(): number {
   return since === undefined ? worked : worked + performance.now() - since;
 }
 
+function beginAnew(): void {
+  worked = 0;
+  beganAnew = performance.now();
+}
+
 function onTurn(): void {
   timer = undefined;
-  worked = 0;
+  beginAnew();
   const end = performance.now() + TURN;
   try {
     let left = Math.min(TAKERS, resting.length);
