@@ -1,5 +1,5 @@
 /** Text is UTF-8, and fails where it is not: RFC 6455 §5.6 and §8.1. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { WebSocketProtocol } from "../protocol.ts";
 import { concat, hex, utf8 } from "./_bytes.ts";
 import {
@@ -213,5 +213,24 @@ Deno.test("in chunks, all that comes before the offending byte is delivered", ()
       : [...hex`61 c3 a9 e2 82`].map((byte) => Uint8Array.of(byte));
     assertEquals(data.slice(0, expected.length), expected);
     assertEquals(data.at(-1), "close");
+  }
+});
+
+Deno.test("§7.1.6: the reason says in which fragment the fault is", () => {
+  const fault = last(hex`ff`);
+  for (
+    const [frames, where] of [
+      [[text(hex`ff`)], "in a frame"],
+      [[text("a", false), fault], "in fragment 2"],
+      [[text("a", false), more(), fault], "in fragment 3"],
+    ] as const
+  ) {
+    for (const role of ROLES) {
+      const protocol = new WebSocketProtocol({ role });
+      protocol.receive(wire(role, ...frames));
+      const event = drain(protocol).at(-1);
+      assert(event?.type === "close");
+      assertEquals(event.reason, `The text is not valid UTF-8 (${where})`);
+    }
   }
 });
