@@ -371,11 +371,8 @@ function wsExtensions(
 ): Record<string, unknown> {
   if (agreement === undefined) return {};
   const deflate = new (PerMessageDeflate as unknown as {
-    new (options: object, isServer?: boolean, maxPayload?: number): {
-      params: Record<string, unknown>;
-      cleanup(): void;
-    };
-  })({}, isServer);
+    new (options: object): { params: Record<string, unknown> };
+  })({ isServer });
   deflate.params = Object.fromEntries(
     agreement.parameters.map((
       [name, value],
