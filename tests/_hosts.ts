@@ -38,7 +38,7 @@ export async function ask(
 
 // Under Deno all is tried; elsewhere it is enough to see that nothing differs.
 const SETTINGS = `Object.assign(globalThis, ${
-  JSON.stringify({ testSeed: seed, testEffort: 0.1 })
+  JSON.stringify({ testSeed: seed, testEffort: 0.25 })
 });`;
 
 const bundles = new Map<string, Promise<string>>();
