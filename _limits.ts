@@ -1,3 +1,4 @@
+import { assertAtLeast } from "./_at_least.ts";
 import type { ConnectionOptions } from "./connection.ts";
 
 /** The options that are numbers, and the least that they may be. */
@@ -24,18 +25,4 @@ const NAMES = Object.keys(LEAST) as (keyof typeof LEAST)[];
  */
 export function checkLimits(options: ConnectionOptions): void {
   for (const name of NAMES) assertAtLeast(name, options[name], LEAST[name]);
-}
-
-/**
- * What is left out is as it should be.
- *
- * @throws {RangeError} If the value is less, or no number.
- */
-export function assertAtLeast(
-  name: string,
-  value: number | undefined,
-  least: number,
-): void {
-  if (value === undefined || value >= least) return;
-  throw new RangeError(`${name} must be ${least} or more (${value})`);
 }

@@ -9,7 +9,7 @@ import { HandshakeError, rejectUpgrade } from "./handshake.ts";
 import { giveBackBuffer, lendBuffer } from "./_buffers.ts";
 import { Deadline } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
-import { assertAtLeast } from "./_limits.ts";
+import { assertAtLeast } from "./_at_least.ts";
 
 // How much the first read takes: most heads, in one go.
 const FIRST_READ = 1024;

@@ -36,7 +36,8 @@ import {
 } from "./connection.ts";
 import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
-import { assertAtLeast, checkLimits } from "./_limits.ts";
+import { assertAtLeast } from "./_at_least.ts";
+import { checkLimits } from "./_limits.ts";
 import { quote } from "./_quote.ts";
 import { close, readHead, withinLimits, writeAll } from "./_opening.ts";
 

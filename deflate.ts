@@ -92,7 +92,7 @@ import type {
 } from "./extension.ts";
 import { Inflater } from "./_inflater.ts";
 import { Leases } from "./_leases.ts";
-import { assertAtLeast } from "./_limits.ts";
+import { assertAtLeast } from "./_at_least.ts";
 import { Line } from "./_line.ts";
 
 /**

@@ -60,7 +60,7 @@ import {
   reuseMemory,
 } from "./_incoming_message.ts";
 import { joined } from "./_joined.ts";
-import { assertAtLeast } from "./_limits.ts";
+import { assertAtLeast } from "./_at_least.ts";
 import { OutgoingMessage } from "./_outgoing_message.ts";
 import { Output } from "./_output.ts";
 import { decodeUtf8, isUtf8, Utf8Validator } from "./_utf8.ts";

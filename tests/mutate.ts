@@ -53,6 +53,7 @@ const TESTS: Record<string, string[]> = {
   "_upgrade_fields.ts": HANDSHAKE,
 
   "protocol.ts": PROTOCOL,
+  "_at_least.ts": [...PROTOCOL, "options_test.ts"],
   "_buffers.ts": [...PROTOCOL, "output_test.ts"],
   "_events.ts": PROTOCOL,
   "_header_reader.ts": PROTOCOL,
