@@ -53,6 +53,7 @@ export const SUITES: Record<string, Suite> = {
       import("./connection_timeouts_test.ts"),
     "joined_parts_test.ts": () => import("./joined_parts_test.ts"),
     "output_test.ts": () => import("./output_test.ts"),
+    "turns_shared_test.ts": () => import("./turns_shared_test.ts"),
     "turns_test.ts": () => import("./turns_test.ts"),
   },
   "`accept`, `connect`": {

@@ -92,6 +92,7 @@ const COLUMNS: Column[] = [
     runtime: await findWorkerd(),
     start: workerHost("nodejs_compat"),
     without: {
+      "turns_shared_test.ts": "a timer belongs to one request",
       "utf8_simd_test.ts": "it compiles no WebAssembly",
       ...ofNode("ws needs more of Node"),
     },

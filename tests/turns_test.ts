@@ -4,37 +4,11 @@ import { finished } from "../_finished.ts";
 import { areTimersShared } from "../_platform.ts";
 import { addWork, soon, takeTurns, type TurnTaker } from "../_turns.ts";
 import { pattern } from "./_bytes.ts";
-import {
-  type Clock,
-  open,
-  type Opened,
-  quiet,
-  uncaught,
-  withClock,
-} from "./_connection.ts";
+import { open, quiet, uncaught, withClock } from "./_connection.ts";
 import { RSV1 } from "../frame.ts";
 import { repeating } from "./_fake_extensions.ts";
+import { COUNT, flood, TURN, WORK } from "./_flood.ts";
 import { binary, text } from "./_protocol.ts";
-
-const COUNT = 60;
-const WORK = 6; // milliseconds for each message
-// Longer than all work in between: the clock does not run backwards.
-const TURN = 100;
-
-/** A connection whose peer always has more to read, each of which is work. */
-function flood(clock: Clock): Opened & { handled: number } {
-  const opened = {
-    ...open({ capacity: Infinity, segment: () => 20_000, closeTimeout: 100 }),
-    handled: 0,
-  };
-  opened.ws.forEach(() => {
-    opened.handled++;
-    clock.block(WORK);
-  }).catch(() => {});
-  const message = binary(pattern(16_384));
-  opened.peer.send(...Array(COUNT).fill(message)).catch(() => {});
-  return opened;
-}
 
 Deno.test("a peer that always has more to read waits for the others' turn", async () => {
   await withClock(async (clock) => {
@@ -163,37 +137,6 @@ Deno.test("what takes long to transform takes turns, whoever receives it", async
   }
 });
 
-Deno.test("nobody rests where the others get their turn by themselves", async () => {
-  if (!areTimersShared) return; // each rests by a timer of its own
-  await withClock(async (clock) => {
-    const { ws, peer } = open({ capacity: Infinity });
-    let handled = 0;
-    ws.forEach(() => {
-      handled++;
-      clock.block(WORK);
-    }).catch(() => {});
-    const message = binary(pattern(16_384));
-    // Whatever other tests have left.
-    await peer.send(message);
-    await clock.advance(TURN);
-    for (let expected = 4; expected < COUNT; expected += 3) {
-      await peer.send(message);
-      await quiet();
-      // The timer that watches the loop comes through.
-      await clock.advance(1);
-      // More than a turn's work, but not since that timer.
-      for (let i = 0; i < 2; i++) {
-        await peer.send(message);
-        await quiet();
-      }
-      assertEquals(handled, expected);
-      await clock.advance(TURN);
-    }
-    ws.terminate();
-    await clock.advance(TURN);
-  });
-});
-
 Deno.test("thousands of messages within one read take turns", async () => {
   for (const way of ["forEach", "iterate"]) {
     await withClock(async (clock) => {
@@ -219,30 +162,6 @@ Deno.test("thousands of messages within one read take turns", async () => {
       await clock.advance(TURN);
     });
   }
-});
-
-Deno.test("who works little does not wait for all who work much", async () => {
-  if (!areTimersShared) return; // each rests by a timer of its own
-  await withClock(async (clock) => {
-    const floods = Array.from({ length: 50 }, () => flood(clock));
-    // Each has worked for a turn.
-    for (let turns = 0; floods.some(({ handled }) => handled < 2); turns++) {
-      assert(turns < 2000);
-      await clock.advance(3);
-    }
-    const { ws, peer } = open({ capacity: Infinity });
-    const seen: unknown[] = [];
-    ws.forEach((message) => void seen.push(message));
-    // So much that it might be work.
-    await peer.send(binary(pattern(16_384)));
-    await quiet();
-    const before = floods.reduce((sum, { handled }) => sum + handled, 0);
-    while (seen.length === 0) await clock.advance(3);
-    const after = floods.reduce((sum, { handled }) => sum + handled, 0);
-    assert(after - before < 10, `${after - before} others first`);
-    for (const it of [ws, ...floods.map(({ ws }) => ws)]) it.terminate();
-    await clock.advance(TURN);
-  });
 });
 
 Deno.test("who throws in its microtask keeps nobody else waiting", async () => {
