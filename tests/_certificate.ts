@@ -10,6 +10,8 @@ export interface Certificate extends AsyncDisposable {
   readonly key: string;
   /** What is in `cert`, for those who are to trust it. */
   readonly pem: string;
+  /** Listens with it at a free port. */
+  listen(): Deno.TlsListener;
 }
 
 /** Makes a certificate, which is gone when it is disposed of. */
@@ -42,10 +44,14 @@ export async function makeCertificate(): Promise<Certificate> {
     stderr: "piped",
   }).output();
   if (!success) throw new Error(new TextDecoder().decode(stderr));
+  const pem = await Deno.readTextFile(cert);
+  const address = { hostname: "127.0.0.1", port: 0 };
+  const pair = { cert: pem, key: await Deno.readTextFile(key) };
   return {
     cert,
     key,
-    pem: await Deno.readTextFile(cert),
+    pem,
+    listen: () => Deno.listenTls({ ...address, ...pair }),
     [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
   };
 }

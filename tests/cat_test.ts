@@ -281,13 +281,8 @@ Deno.test("cat trusts --ca-cert, and nobody else", {
   ignore: !hasOpenssl, // there is no OpenSSL to make a certificate
 }, async () => {
   await using certificate = await makeCertificate();
-  const { cert, key, pem } = certificate;
-  const listener = Deno.listenTls({
-    hostname: "127.0.0.1",
-    port: 0,
-    cert: pem,
-    key: await Deno.readTextFile(key),
-  });
+  const { cert } = certificate;
+  const listener = certificate.listen();
   await using server = new TestServer({}, listener);
   const url = `wss://localhost:${server.port}/`;
   const { code, stdout } = await cat([url, "--ca-cert", cert], "secret\n");

@@ -183,11 +183,7 @@ Deno.test({
   ignore: !hasOpenssl,
   fn: bounded(async () => {
     await using certificate = await makeCertificate();
-    const listener = Deno.listenTls({
-      ...HERE,
-      cert: certificate.pem,
-      key: await Deno.readTextFile(certificate.key),
-    });
+    const listener = certificate.listen();
     await using server = new OurServer({}, undefined, listener);
     const url = `wss://localhost:${server.port}/`;
     {

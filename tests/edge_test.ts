@@ -392,12 +392,7 @@ Deno.test({
   fn: async () => {
     await bundleByTask();
     await using certificate = await makeCertificate();
-    const listener = Deno.listenTls({
-      hostname: "127.0.0.1",
-      port: 0,
-      cert: certificate.pem,
-      key: await Deno.readTextFile(certificate.key),
-    });
+    const listener = certificate.listen();
     await using server = new TestServer({}, listener);
     const url = `wss://localhost:${server.port}/`;
     const configuration = await Deno.readTextFile(CONFIGURATION);

@@ -343,12 +343,7 @@ for (
     "a client of wss:, by name and by address",
     async (_, file) => {
       await using certificate = await makeCertificate();
-      const listener = Deno.listenTls({
-        hostname: "127.0.0.1",
-        port: 0,
-        cert: certificate.pem,
-        key: await Deno.readTextFile(certificate.key),
-      });
+      const listener = certificate.listen();
       await using server = new TestServer({}, listener);
       const say = async (url: string, env: Record<string, string>) => {
         const { code, stdout, stderr } = await new Deno.Command(runtime.path!, {

@@ -300,13 +300,8 @@ Deno.test("a page over TLS knows its scheme", {
   ignore: !hasOpenssl, // there is no OpenSSL to make a certificate
 }, async () => {
   await using certificate = await makeCertificate();
-  const { pem, key } = certificate;
-  const listener = Deno.listenTls({
-    hostname: "127.0.0.1",
-    port: 0,
-    cert: pem,
-    key: await Deno.readTextFile(key),
-  });
+  const { pem } = certificate;
+  const listener = certificate.listen();
   await using server = new TestServer({
     handler: ({ url }) => new Response(url),
   }, listener);
