@@ -2,9 +2,14 @@
  * Hundreds of clients of random behaviour, good and bad, against echo and
  * danmaku: `deno task soak --minutes 10`. Every message that comes back is
  * checked, and how long that takes. A line a minute, and a verdict at the end.
+ *
+ * Once a minute all of them hold their breath: with nothing under way, and after a
+ * collection, memory is what a server keeps. What it takes in between goes up and
+ * down by more than a leak would in ten minutes: messages under way, and what V8
+ * has not given back.
  */
 import { parseArgs } from "node:util";
-import { connect } from "../mod.ts";
+import { connect, type WebSocketConnection } from "../mod.ts";
 import { permessageDeflate } from "../deflate.ts";
 import { Opcode, RSV1 } from "../frame.ts";
 import { deflateRawSync } from "node:zlib";
@@ -28,6 +33,8 @@ const MIB = 1024 * 1024;
 
 /** Within how much memory a server has to stay in the last five minutes, in MiB. */
 const MAX_RANGE = 10;
+/** How long it may take until nothing is under way, in milliseconds. */
+const QUIET_WITHIN = 25_000;
 /** How much it may take at all, which is what shorter times can tell, in MiB. */
 const MAX_MEMORY = 700;
 /**
@@ -49,7 +56,9 @@ const wait = (milliseconds: number): Promise<void> =>
 class Server {
   readonly name: string;
   readonly url: string;
+  /** What is in use of its heap, in bytes, as it was told last. */
   heap = 0;
+  #onHeap: () => void = () => {};
   readonly #process: Deno.ChildProcess;
   readonly #errors: Promise<string>;
 
@@ -74,7 +83,8 @@ class Server {
       args: [
         "run",
         `--config=${Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json"}`,
-        "--preload=tests/_heap.ts",
+        "--v8-flags=--expose-gc",
+        "--preload=tests/_heap_on_signal.ts",
         "--allow-net=127.0.0.1",
         "--allow-read",
         file,
@@ -104,7 +114,10 @@ class Server {
       for (;;) {
         const { value, done } = await reader.read();
         if (done) break;
-        server.heap = Number(value.match(/heap (\d+)\n$/)?.[1] ?? server.heap);
+        const heap = value.match(/heap (\d+)\n$/)?.[1];
+        if (heap === undefined) continue;
+        server.heap = Number(heap);
+        server.#onHeap();
       }
     })();
     return server;
@@ -113,6 +126,14 @@ class Server {
   /** What it has of the system now. */
   usage(): Usage {
     return usageOf(this.#process.pid);
+  }
+
+  /** The same, once what is no longer in use has been collected. */
+  async collected(): Promise<Usage> {
+    const told = new Promise<void>((resolve) => this.#onHeap = resolve);
+    this.#process.kill("SIGUSR2");
+    await told;
+    return this.usage();
   }
 
   /** Ends it; what is wrong with how it ended, if anything. */
@@ -142,6 +163,41 @@ function count(in_: Map<string, number>, { name }: Server): void {
 const mistakes: string[] = [];
 let isOver = false;
 
+/** Which nobody begins anything before. */
+let pause: Promise<void> | undefined;
+let underWay = 0;
+
+/** Does something that is not to be under way during a pause. */
+async function act<T>(deed: () => Promise<T>): Promise<T> {
+  while (pause !== undefined) await pause;
+  underWay++;
+  try {
+    return await deed();
+  } finally {
+    underWay--;
+  }
+}
+
+/** What the servers have of the system while nobody does anything. */
+async function restingUsages(): Promise<Usage[]> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  pause = promise;
+  try {
+    const began = performance.now();
+    while (underWay > 0) {
+      if (performance.now() - began > QUIET_WITHIN) {
+        mistakes.push(`${underWay} clients did not come to rest`);
+        break;
+      }
+      await wait(50);
+    }
+    return await Promise.all(servers.map((server) => server.collected()));
+  } finally {
+    pause = undefined;
+    resolve();
+  }
+}
+
 const compress = [permessageDeflate()];
 const LETTERS = "abcdefghijklmnopqrstuvwxyz \u00e9\u4f60\u{1f30d}";
 
@@ -167,35 +223,43 @@ function equal(a: unknown, b: string | Uint8Array): boolean {
 async function talk(server: Server): Promise<void> {
   const { url } = server;
   const extensions = random() < 0.5 ? compress : [];
-  await using ws = await connect(url, { extensions });
+  await using ws = await act(() => connect(url, { extensions }));
   tally.connections++;
   for (let left = 1 + below(10); left > 0 && !isOver; left--) {
-    const sent = Array.from({ length: 1 + below(20) }, anyMessage);
-    const sending = (async () => {
-      for (const message of sent) {
-        if (message.length > 2 && random() < 0.1) {
-          const cut = 1 + below(message.length - 1);
-          await ws.sendStream([message.slice(0, cut), message.slice(cut)]);
-        } else {
-          await ws.send(message);
+    await act(async () => {
+      const sent = Array.from({ length: 1 + below(20) }, anyMessage);
+      const sending = sendAll(ws, sent);
+      sending.catch(() => {}); // told below
+      for (const [i, message] of sent.entries()) {
+        const answer = await ws.receive();
+        // A stream cuts a pair of surrogates, and puts it together again.
+        if (!equal(answer, message)) {
+          throw new Error(
+            `message ${i} of ${message.length} came back otherwise`,
+          );
         }
+        tally.messages++;
+        count(heard, server);
       }
-    })();
-    sending.catch(() => {}); // told below
-    for (const [i, message] of sent.entries()) {
-      const answer = await ws.receive();
-      // A stream cuts a pair of surrogates, and puts it together again.
-      if (!equal(answer, message)) {
-        throw new Error(
-          `message ${i} of ${message.length} came back otherwise`,
-        );
-      }
-      tally.messages++;
-      count(heard, server);
-    }
-    await sending;
-    if (random() < 0.3) await ws.ping();
+      await sending;
+      if (random() < 0.3) await ws.ping();
+    });
     await wait(below(pick([10, 300, 3000])));
+  }
+}
+
+/** Sends each as a whole, or now and then in two parts. */
+async function sendAll(
+  ws: WebSocketConnection,
+  messages: (string | Uint8Array<ArrayBuffer>)[],
+): Promise<void> {
+  for (const message of messages) {
+    if (message.length > 2 && random() < 0.1) {
+      const cut = 1 + below(message.length - 1);
+      await ws.sendStream([message.slice(0, cut), message.slice(cut)]);
+    } else {
+      await ws.send(message);
+    }
   }
 }
 
@@ -203,7 +267,7 @@ async function talk(server: Server): Promise<void> {
 async function watch(server: Server): Promise<void> {
   const { url } = server;
   const room = `rooms/room${below(10)}`;
-  await using ws = await connect(new URL(room, url));
+  await using ws = await act(() => connect(new URL(room, url)));
   tally.connections++;
   const waiting = new Map<string, number>();
   const reading = (async () => {
@@ -223,8 +287,10 @@ async function watch(server: Server): Promise<void> {
   reading.catch(() => {}); // told below
   for (let left = 1 + below(10); left > 0 && !isOver; left--) {
     const text = `${below(2 ** 31)}`;
-    waiting.set(text, performance.now());
-    await ws.send(JSON.stringify({ name: "Soak", color: 0, text }));
+    await act(() => {
+      waiting.set(text, performance.now());
+      return ws.send(JSON.stringify({ name: "Soak", color: 0, text }));
+    });
     await wait(1000 + below(3000));
   }
   for (let left = 300; waiting.size > 0; left--) {
@@ -335,15 +401,16 @@ function close(conn: Deno.Conn): void {
 
 /** One client after the other, of those that behave so. */
 async function behave(
-  act: (server: Server) => Promise<void>,
+  play: (server: Server) => Promise<void>,
   server: Server,
 ): Promise<void> {
   while (!isOver) {
     try {
-      await act(server);
+      if (play === attack) await act(() => attack(server));
+      else await play(server);
     } catch (error) {
-      if (act !== attack) {
-        mistakes.push(`${act.name}, ${server.name}: ${error}`);
+      if (play !== attack) {
+        mistakes.push(`${play.name}, ${server.name}: ${error}`);
         await wait(1000);
       }
     }
@@ -362,26 +429,27 @@ const before = usages();
 const witness = startWitness({ url: echo.url, length: 100, compress: true });
 const running = Array.from({ length: clients }, (_, i) => {
   const server = i % 3 === 0 ? danmaku : echo;
-  const act = i % 5 === 0 ? attack : server === echo ? talk : watch;
-  return behave(act, server);
+  const play = i % 5 === 0 ? attack : server === echo ? talk : watch;
+  return behave(play, server);
 });
 
+/** RSS while nothing is under way, and at any time, in MiB. */
+const resting = servers.map((): number[] => []);
 const samples = servers.map((): number[] => []);
+const INTERVAL = Math.min(60_000, minutes * 60_000 / 3);
 const began = performance.now();
-let printed = 0;
-while (performance.now() - began < minutes * 60_000) {
-  await wait(Math.min(2000, minutes * 60_000 / 20));
-  const now = usages();
-  now.forEach(({ rss }, i) => samples[i]!.push(rss));
-  const minute = Math.floor((performance.now() - began) / 60_000);
-  if (minute === printed && performance.now() - began < minutes * 60_000) {
-    continue;
-  }
-  printed = minute;
+let next = began + INTERVAL;
+while (next <= began + minutes * 60_000 + 1) {
+  await wait(Math.min(2000, Math.max(0, next - performance.now())));
+  usages().forEach(({ rss }, i) => samples[i]!.push(rss));
+  if (performance.now() < next) continue;
+  next += INTERVAL;
+  const now = await restingUsages();
+  now.forEach(({ rss }, i) => resting[i]!.push(rss));
   const states = servers.map(({ name, heap }, i) =>
-    `${name}: RSS ${now[i]!.rss.toFixed(0)} MiB, heap ${
-      (heap / MIB).toFixed(0)
-    } MiB, ${now[i]!.files} files`
+    `${name}: RSS ${samples[i]!.at(-1)!.toFixed(0)} MiB, at rest ${
+      now[i]!.rss.toFixed(0)
+    } MiB, heap in use ${(heap / MIB).toFixed(1)} MiB, ${now[i]!.files} files`
   );
   const elapsed = ((performance.now() - began) / 60_000).toFixed(1);
   console.log(
@@ -389,6 +457,12 @@ while (performance.now() - began < minutes * 60_000) {
       states.join("; ")
     }`,
   );
+}
+
+/** How far apart the last part of some samples is. */
+function rangeOf(of: number[], part: number): number {
+  const last = of.slice(-Math.ceil(of.length * part));
+  return Math.max(...last) - Math.min(...last);
 }
 
 // --- The verdict -----------------------------------------------------------
@@ -407,12 +481,12 @@ servers.forEach(({ name }, i) => {
   const [had, has] = [before[i]!.files, after[i]!.files];
   if (has > had + 2) mistakes.push(`${name} has ${has} files open, had ${had}`);
   // The last five minutes, or half of what was shorter.
-  const last = samples[i]!.slice(
-    -samples[i]!.length * Math.min(0.5, 5 / minutes),
-  );
-  const range = Math.max(...last) - Math.min(...last);
+  const part = Math.min(0.5, 5 / minutes);
+  const range = rangeOf(resting[i]!, part);
   console.log(
-    `${name}: RSS within ${range.toFixed(1)} MiB in the last minutes`,
+    `${name}: in the last minutes RSS at rest within ${
+      range.toFixed(1)
+    } MiB, at any time within ${rangeOf(samples[i]!, part).toFixed(1)} MiB`,
   );
   if (minutes >= 10 && range > MAX_RANGE) {
     mistakes.push(`${name} has not stayed within ${MAX_RANGE} MiB`);
