@@ -436,14 +436,14 @@ const running = Array.from({ length: clients }, (_, i) => {
 /** RSS while nothing is under way, and at any time, in MiB. */
 const resting = servers.map((): number[] => []);
 const samples = servers.map((): number[] => []);
-const INTERVAL = Math.min(60_000, minutes * 60_000 / 3);
+const rounds = Math.max(3, Math.round(minutes));
 const began = performance.now();
-let next = began + INTERVAL;
-while (next <= began + minutes * 60_000 + 1) {
-  await wait(Math.min(2000, Math.max(0, next - performance.now())));
-  usages().forEach(({ rss }, i) => samples[i]!.push(rss));
-  if (performance.now() < next) continue;
-  next += INTERVAL;
+for (let round = 0; round < rounds; round++) {
+  const end = performance.now() + minutes * 60_000 / rounds;
+  while (performance.now() < end) {
+    await wait(Math.min(2000, Math.max(0, end - performance.now())));
+    usages().forEach(({ rss }, i) => samples[i]!.push(rss));
+  }
   const now = await restingUsages();
   now.forEach(({ rss }, i) => resting[i]!.push(rss));
   const states = servers.map(({ name, heap }, i) =>
