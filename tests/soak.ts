@@ -169,7 +169,10 @@ let underWay = 0;
 
 /** Does something that is not to be under way during a pause. */
 async function act<T>(deed: () => Promise<T>): Promise<T> {
-  while (pause !== undefined) await pause;
+  while (pause !== undefined) {
+    await pause;
+    await wait(below(3000)); // not all at once
+  }
   underWay++;
   try {
     return await deed();
