@@ -56,11 +56,6 @@ export class HeaderReader {
     return this.#partialLength > 0;
   }
 
-  /** Forgets the part that has been taken. */
-  reset(): void {
-    this.#partialLength = 0;
-  }
-
   /**
    * Takes a header, or what there is of it.
    *

@@ -130,7 +130,6 @@ export class IncomingMessage {
     this.#announced = 0;
     this.#length = 0;
     this.#filled = 0;
-    this.#validator.reset();
   }
 
   /**
@@ -167,9 +166,10 @@ export class IncomingMessage {
    * @param remaining How much of the frame has not arrived, in bytes.
    */
   destination(remaining: number): Uint8Array<ArrayBuffer> | undefined {
-    if (this.#memory === undefined || this.#inChunks) return undefined;
-    // What comes out of an extension goes there.
-    if (this.#extension !== undefined) return undefined;
+    // What comes out of an extension goes to the memory; chunks have none.
+    if (this.#memory === undefined || this.#extension !== undefined) {
+      return undefined;
+    }
     const end = Math.min(this.#filled + remaining, this.#memory.length);
     if (end <= this.#filled) return undefined;
     return this.#memory.subarray(this.#filled, end);

@@ -168,19 +168,14 @@ export class Utf8Validator {
     return this.#missing === 0;
   }
 
-  /** Forgets the text, for the next one. */
-  reset(): void {
-    this.#missing = 0;
-  }
-
   /**
    * Takes the next part.
    *
    * @param bytes The bytes; not changed.
    * @param start Where the part begins, in bytes.
    * @param end Where it ends, in bytes.
-   * @returns Whether the text can still become UTF-8. After `false` the text
-   * is lost; {@linkcode reset} begins the next one.
+   * @returns Whether the text can still become UTF-8; `false` ends its use.
+   * Where a text is complete, the next one can begin.
    */
   push(
     bytes: Uint8Array,

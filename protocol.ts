@@ -1026,7 +1026,6 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
       this.#remaining,
       this.#bytes.length - this.#position,
     );
-    if (length === 0 && this.#remaining > 0) return null;
     this.#controlPayload ??= new Uint8Array(payloadLength);
     const offset = payloadLength - this.#remaining;
     const end = this.#position + length;
@@ -1078,7 +1077,6 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     this.#hasIgnoredInput ||= this.#position < this.#bytes.length;
     this.#bytes = EMPTY;
     this.#position = 0;
-    this.#headers.reset();
     this.#remaining = NO_FRAME;
     this.#controlPayload = undefined;
     this.#message = undefined;

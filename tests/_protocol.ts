@@ -388,6 +388,7 @@ export function assertFails(
   expected: {
     closeCode: number;
     kind: string;
+    reason?: string;
     before?: Seen[];
     sentBefore?: FrameInit[];
     at?: number;
@@ -409,6 +410,7 @@ export function assertFails(
   );
   assertEquals(end.reason, end.error.message.slice(0, end.reason.length));
   assert(end.reason.length > 10, "the reason says why (§7.1.6)");
+  if (expected.reason !== undefined) assertEquals(end.reason, expected.reason);
   const upTo = bytes.subarray(0, at);
   assertFalse(
     outcome(options, upTo.subarray(0, at - 1)).state === "failed",

@@ -176,6 +176,7 @@ Deno.test("§5.4: a continuation with nothing to continue fails", () => {
       assertFails({ role }, wire(role, frame), {
         closeCode: 1002,
         kind: "unexpected-continuation",
+        reason: "There is no message to continue (opcode 0x0)",
         at: 2,
       });
       const whole = wire(role, text("whole"));

@@ -46,12 +46,7 @@ function assertValidates(
   for (const to of [...cuts, bytes.length]) {
     const isFine = beginsUtf8Slowly(bytes.subarray(0, to));
     assertEquals(validator.push(bytes, from, to), isFine, `${bytes} ${cuts}`);
-    if (!isFine) {
-      validator.reset();
-      assert(validator.isComplete);
-      assert(validator.push(hex`e0 a0 80 41`), "reset forgets");
-      return;
-    }
+    if (!isFine) return;
     const isComplete = isUtf8Slowly(bytes.subarray(0, to));
     assertEquals(validator.isComplete, isComplete, `${bytes} ${cuts}`);
     from = to;
@@ -90,10 +85,9 @@ Deno.test("RFC 3629 §4: every first and second byte", () => {
           `${long} ${end}`,
         );
       }
-      const validator = new Utf8Validator();
       const begins = beginsUtf8Slowly(pair);
-      assertEquals(validator.push(pair), begins, `${pair}`);
-      validator.reset();
+      assertEquals(new Utf8Validator().push(pair), begins, `${pair}`);
+      const validator = new Utf8Validator();
       const isFirstFine = validator.push(pair, 0, 1);
       assertEquals(isFirstFine, beginsUtf8Slowly(pair.subarray(0, 1)));
       if (isFirstFine) assertEquals(validator.push(pair, 1), begins);
