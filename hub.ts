@@ -333,6 +333,7 @@ export class Hub implements AsyncDisposable {
   readonly #behind = new Set<Member>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
+  #closing: Promise<void> | undefined;
 
   /**
    * Begins without topics: they are there while somebody subscribes.
@@ -597,7 +598,10 @@ export class Hub implements AsyncDisposable {
     const key = options.key ?? "";
     for (const member of members) {
       if (member.subscriber === options.except) continue;
-      if (member.kept !== undefined) this.#catchUp(member);
+      if (member.kept !== undefined) {
+        this.#catchUp(member);
+        if (!members.has(member)) continue; // it has left meanwhile
+      }
       if (member.subscriber.isOpen === false) result.dropped++;
       else if (member.kept === undefined && !this.#isSlow(member)) {
         if (send(member, prepared)) result.sent++;
@@ -650,11 +654,15 @@ export class Hub implements AsyncDisposable {
 
   /** Sends what is kept, as far as there is room for it. */
   #catchUp(member: Member): void {
-    for (const [key, message] of member.kept!) {
-      if (this.#isSlow(member) && member.subscriber.isOpen !== false) return;
-      member.kept!.delete(key);
+    const kept = member.kept!;
+    for (const [key, message] of kept) {
+      const isOpen = member.subscriber.isOpen !== false;
+      if (isOpen && this.#isSlow(member)) return;
+      kept.delete(key);
       member.keptBytes -= costOf(message);
-      if (member.subscriber.isOpen !== false) send(member, message);
+      if (isOpen) send(member, message);
+      // A subscriber may leave, or publish, while it is sent a message.
+      if (member.kept !== kept) return;
     }
     this.#caughtUp(member);
   }
@@ -694,9 +702,12 @@ export class Hub implements AsyncDisposable {
    *
    * @returns Resolved when the backplane is closed, rejected if it can't be.
    */
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
+  close(): Promise<void> {
     this.#isClosed = true;
+    return this.#closing ??= this.#end();
+  }
+
+  async #end(): Promise<void> {
     for (const subscriber of this.#members.keys()) this.remove(subscriber);
     await this.#backplane.close();
   }

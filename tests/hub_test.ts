@@ -505,6 +505,27 @@ Deno.test("what is kept is given up with its topic", async () => {
   assertEquals(tab.received.length, 3);
 });
 
+for (const leave of ["remove", "unsubscribe"] as const) {
+  Deno.test(`a subscriber may ${leave} itself while it is sent what was kept`, () => {
+    const hub = new Hub({ slowPolicy: "conflate", conflationInterval: 60_000 });
+    const [tab, other] = [new Tab().stick(), new Tab()];
+    hub.subscribe("tea", tab);
+    hub.subscribe("tea", other);
+    for (const key of ["1", "2"]) hub.publish("tea", key, { key });
+    const send = tab.send.bind(tab);
+    tab.send = (message) => {
+      if (leave === "remove") hub.remove(tab);
+      else hub.unsubscribe("tea", tab);
+      return send(message);
+    };
+    tab.bufferedAmount = 0;
+    assertEquals(outcome(hub, "tea", "3"), { sent: 1 });
+    assertEquals(tab.received, ["1"]);
+    assertEquals(other.received, ["1", "2", "3"]);
+    assertEquals(Array.from(hub.subscribers("tea")), [other]);
+  });
+}
+
 Deno.test("topics and keys are not taken for each other", async () => {
   await using hub = new Hub({ slowPolicy: "conflate" });
   const tab = new Tab().stick();
@@ -690,6 +711,23 @@ Deno.test("a closed hub has closed its backplane, and does nothing more", async 
   backplane.receivers.get("tea")!({ publisher: "x", data: "2", type: "text" });
   assertThrows(() => hub.publish("tea", "3"), DOMException, "closed");
   assertThrows(() => hub.subscribe("tea", tab), DOMException, "closed");
+});
+
+Deno.test("to close a hub twice is to wait twice for its backplane", async () => {
+  const backplane = new Recorder();
+  const { promise, reject } = Promise.withResolvers<void>();
+  const hub = new Hub({
+    backplane: {
+      publish: (topic, message) => backplane.publish(topic, message),
+      subscribe: (topic, receive) => backplane.subscribe(topic, receive),
+      close: () => promise,
+    },
+  });
+  const closing = [hub.close(), hub.close(), hub[Symbol.asyncDispose]()];
+  reject(new Error("The cable was pulled"));
+  for (const closed of closing) {
+    await assertRejects(() => closed, Error, "cable");
+  }
 });
 
 Deno.test("a policy has to be one that there is", () => {
