@@ -320,10 +320,28 @@ export interface FrameHeader {
 /**
  * A frame with its payload (RFC 6455 §5.2), and what its header has said of it.
  */
-export interface Frame
-  extends Omit<FrameHeader, "payloadLength" | "byteLength"> {
+export interface Frame {
+  /** FIN: whether this is the last fragment of its message. */
+  readonly fin: boolean;
+  /** RSV1, RSV2 and RSV3, as in {@linkcode FrameHeader.reservedBits}. */
+  readonly reservedBits: number;
+  /** The opcode as on the wire, 0 to 15; it may be a reserved one. */
+  readonly opcode: number;
+  /**
+   * The masking key that the payload came with, as in
+   * {@linkcode FrameHeader.maskingKey}.
+   */
+  readonly maskingKey: number | undefined;
   /** The payload data, unmasked. */
-  payload: Uint8Array<ArrayBuffer>;
+  readonly payload: Uint8Array<ArrayBuffer>;
+}
+
+/** What {@linkcode decodeFrame} finds. */
+export interface DecodedFrame {
+  /** The frame. */
+  readonly frame: Frame;
+  /** The length of the frame with its header, in bytes. */
+  readonly byteLength: number;
 }
 
 /** What {@linkcode encodeFrame} takes. */
@@ -358,7 +376,27 @@ export interface FrameInit {
 }
 
 /** What {@linkcode encodeFrameHeader} takes. */
-export interface FrameHeaderInit extends Omit<FrameInit, "payload"> {
+export interface FrameHeaderInit {
+  /**
+   * FIN: whether this is the last fragment of its message.
+   *
+   * @default {true}
+   */
+  fin?: boolean | undefined;
+  /**
+   * RSV1, RSV2 and RSV3, as in {@linkcode FrameInit.reservedBits}.
+   *
+   * @default {0}
+   */
+  reservedBits?: number | undefined;
+  /** The opcode, 0 to 15; a reserved one is encoded as it is. */
+  opcode: number;
+  /**
+   * The masking key, as in {@linkcode FrameInit.maskingKey}.
+   *
+   * @default {undefined}
+   */
+  maskingKey?: number | undefined;
   /** The length of the payload that follows, in bytes: 0 to 2^53-1. */
   payloadLength: number;
 }
@@ -593,7 +631,8 @@ export interface DecodeFrameOptions {
    */
   offset?: number | undefined;
   /**
-   * Unmask in the caller's bytes and return a view on them, rather than a copy.
+   * Whether to unmask in the caller's bytes and return a view on them, rather
+   * than a copy.
    *
    * @default {false}
    */
@@ -609,8 +648,8 @@ export interface DecodeFrameOptions {
 /**
  * Decodes one whole frame (RFC 6455 §5.2), unmasked.
  *
- * @param bytes What has been received; changed only with `options.inPlace`.
- * @param options Where to begin, whether to copy, which rules to apply.
+ * @param bytes What has been received; not changed.
+ * @param options Where to begin, and which rules to apply.
  * @returns The frame and its length in bytes with its header, or `undefined` if
  * more bytes are needed.
  * @throws {ProtocolError} For a malformed length, and whatever
@@ -631,9 +670,38 @@ export interface DecodeFrameOptions {
  * ```
  */
 export function decodeFrame(
+  bytes: Uint8Array,
+  options?: DecodeFrameOptions & { inPlace?: false | undefined },
+): DecodedFrame | undefined;
+/**
+ * Decodes one whole frame, with `inPlace` where it has been received.
+ *
+ * @param bytes What has been received; changed only with `options.inPlace`.
+ * @param options Where to begin, whether to copy, which rules to apply.
+ * @returns The frame and its length, or `undefined` if more bytes are needed.
+ * @throws {ProtocolError} As without `inPlace`.
+ *
+ * @example No copy
+ * ```ts
+ * import { decodeFrame } from "@sansio/websocket/frame";
+ * import { assertEquals, assertStrictEquals } from "@std/assert";
+ *
+ * const bytes = new Uint8Array([0x82, 0x81, 0, 0, 0, 0x0f, 1]);
+ * assertEquals(decodeFrame(bytes.subarray(0, 6), { inPlace: true }), undefined);
+ *
+ * const decoded = decodeFrame(bytes, { inPlace: true });
+ * assertEquals(decoded?.frame.payload, new Uint8Array([1]));
+ * assertStrictEquals(decoded?.frame.payload.buffer, bytes.buffer);
+ * ```
+ */
+export function decodeFrame(
   bytes: Uint8Array<ArrayBuffer>,
+  options?: DecodeFrameOptions,
+): DecodedFrame | undefined;
+export function decodeFrame(
+  bytes: Uint8Array,
   options: DecodeFrameOptions = {},
-): { frame: Frame; byteLength: number } | undefined {
+): DecodedFrame | undefined {
   const { offset = 0, inPlace = false, rules } = options;
   const header = decodeFrameHeader(bytes, offset);
   if (header === undefined) return undefined;
@@ -644,7 +712,9 @@ export function decodeFrame(
   if (end > bytes.length) return undefined;
   const view = bytes.subarray(begin, end);
   // Not slice(): that of Node's Buffer is a view, too.
-  const payload = inPlace ? view : new Uint8Array(view);
+  const payload = inPlace
+    ? view as Uint8Array<ArrayBuffer>
+    : new Uint8Array(view);
   if (maskingKey !== undefined) mask(payload, maskingKey);
   return {
     frame: { fin, reservedBits, opcode, maskingKey, payload },

@@ -302,7 +302,7 @@ function outcomeOf(
   // What is owed to the peer.
   for (let owed; (owed = protocol.takeOutput()) !== undefined;) {
     for (let offset = 0; offset < owed.length;) {
-      const decoded = decodeFrame(owed as Uint8Array<ArrayBuffer>, { offset })!;
+      const decoded = decodeFrame(owed, { offset })!;
       offset += decoded.byteLength;
       const { opcode, payload, maskingKey } = decoded.frame;
       assertEquals(maskingKey !== undefined, settings.role === "client");

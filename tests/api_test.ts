@@ -81,6 +81,7 @@ interface Declaration {
     constructors?: Member[];
     methods?: Member[];
     properties?: Member[];
+    hasBody?: boolean;
   };
 }
 
@@ -137,7 +138,10 @@ const exported: Exported[] = [];
 const places = new Set<string>();
 for (const { symbols } of modules.values()) {
   for (const { name, declarations } of symbols) {
-    for (const { kind, location, jsDoc = {}, def } of declarations) {
+    const signatures = declarations.filter(({ def }) => !def.hasBody);
+    // What overloads are implemented by is nobody's to see.
+    const shown = signatures.length > 0 ? signatures : declarations;
+    for (const { kind, location, jsDoc = {}, def } of shown) {
       const place = `${location.filename}:${location.line}`;
       if (places.has(place)) continue;
       places.add(place);

@@ -590,7 +590,9 @@ for (const maskingKey of [undefined, KEY]) {
     for (const length of [0, 5, 64, 5000]) {
       const expected = frame({ maskingKey, payload: pattern(length) });
       const bytes = amidst(encodeFrame(expected));
-      for (const received of [bytes, new ViewSlicer(bytes.buffer)]) {
+      const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
+      shared.set(bytes);
+      for (const received of [bytes, new ViewSlicer(bytes.buffer), shared]) {
         const decoded = assertUntouched(
           received,
           () => decodeFrame(received, { offset: 3 }),
