@@ -9,6 +9,7 @@ import {
   encodeFrameHeaderInto,
   type FrameHeaderInit,
   frameHeaderLength,
+  type FrameHeaderLengthOptions,
   mask,
   MAX_FRAME_HEADER_LENGTH,
 } from "./frame.ts";
@@ -33,6 +34,9 @@ const LONGEST_TEXT_IN_PLACE = 16 * 1024;
 
 const encoder = new TextEncoder();
 
+const MASKED: FrameHeaderLengthOptions = { masked: true };
+const UNMASKED: FrameHeaderLengthOptions = { masked: false };
+
 // The header of the frame that is being written: none is made for each.
 const scratch: FrameHeaderInit = {
   fin: true,
@@ -45,6 +49,7 @@ const scratch: FrameHeaderInit = {
 /** A first-in, first-out queue of frames, as bytes. */
 export class Output {
   readonly #masks: boolean;
+  readonly #headers: FrameHeaderLengthOptions;
   // Full chunks come before what is in #buffer; those that are lent buffers
   // go back to their pool.
   #chunks: { bytes: Uint8Array; lent: Uint8Array<ArrayBuffer> | undefined }[] =
@@ -60,6 +65,7 @@ export class Output {
   /** @param masks Whether frames are masked, as a client's are (§5.1). */
   constructor(masks: boolean) {
     this.#masks = masks;
+    this.#headers = masks ? MASKED : UNMASKED;
   }
 
   /** How many bytes wait to be taken. */
@@ -105,12 +111,12 @@ export class Output {
     }
     const buffer = this.#reserve(MAX_FRAME_HEADER_LENGTH + units * 3);
     // Where the payload begins if the text is ASCII.
-    let start = this.#length + frameHeaderLength(units, this.#masks);
+    let start = this.#length + frameHeaderLength(units, this.#headers);
     const payloadLength = encodeText(text, buffer, start);
     const header = this.#header(opcode, payloadLength, true, 0);
     if (payloadLength !== units) {
       const guessed = start;
-      start = this.#length + frameHeaderLength(payloadLength, this.#masks);
+      start = this.#length + frameHeaderLength(payloadLength, this.#headers);
       if (start !== guessed) {
         buffer.copyWithin(start, guessed, guessed + payloadLength);
       }

@@ -722,12 +722,22 @@ export function decodeFrame(
   };
 }
 
+/** Options of {@linkcode frameHeaderLength}. */
+export interface FrameHeaderLengthOptions {
+  /**
+   * Whether there is a masking key.
+   *
+   * @default {false}
+   */
+  masked?: boolean | undefined;
+}
+
 /**
  * The length of a header, in bytes: 2, 4 or 10, and 4 more with a masking key
  * (RFC 6455 §5.2).
  *
  * @param payloadLength The length of the payload, in bytes.
- * @param masked Whether there is a masking key.
+ * @param options Whether there is a masking key.
  * @returns How many bytes come before the payload.
  *
  * @example The shortest and the longest
@@ -736,15 +746,19 @@ export function decodeFrame(
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(frameHeaderLength(125), 2);
- * assertEquals(frameHeaderLength(65536, true), 14);
+ * assertEquals(frameHeaderLength(65536, { masked: true }), 14);
  * ```
  */
 export function frameHeaderLength(
   payloadLength: number,
-  masked = false,
+  options: FrameHeaderLengthOptions = {},
 ): number {
+  return headerLength(payloadLength, options.masked ?? false);
+}
+
+function headerLength(payloadLength: number, isMasked: boolean): number {
   return (payloadLength < 126 ? 2 : payloadLength < 65536 ? 4 : 10) +
-    (masked ? 4 : 0);
+    (isMasked ? 4 : 0);
 }
 
 /**
@@ -782,7 +796,7 @@ export function encodeFrameHeaderInto(
     checkRange("maskingKey", maskingKey, 0xffffffff);
   }
   checkRange("payloadLength", payloadLength, Number.MAX_SAFE_INTEGER);
-  const length = frameHeaderLength(payloadLength, maskingKey !== undefined);
+  const length = headerLength(payloadLength, maskingKey !== undefined);
   if (!(offset >= 0 && offset + length <= into.length)) {
     throw new RangeError(
       `A header of ${length} bytes does not fit at offset ${offset} of ${into.length} bytes`,
@@ -841,7 +855,7 @@ export function encodeFrameHeader(
   header: Readonly<FrameHeaderInit>,
 ): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(
-    frameHeaderLength(header.payloadLength, header.maskingKey !== undefined),
+    headerLength(header.payloadLength, header.maskingKey !== undefined),
   );
   encodeFrameHeaderInto(header, bytes);
   return bytes;
@@ -871,18 +885,15 @@ export function encodeFrame(
 ): Uint8Array<ArrayBuffer> {
   const { fin = true, reservedBits = 0, opcode, maskingKey, payload } = frame;
   const payloadLength = payload?.length ?? 0;
-  const headerLength = frameHeaderLength(
-    payloadLength,
-    maskingKey !== undefined,
-  );
-  const bytes = new Uint8Array(headerLength + payloadLength);
+  const start = headerLength(payloadLength, maskingKey !== undefined);
+  const bytes = new Uint8Array(start + payloadLength);
   encodeFrameHeaderInto(
     { fin, reservedBits, opcode, maskingKey, payloadLength },
     bytes,
   );
   if (payload !== undefined) {
-    bytes.set(payload, headerLength);
-    if (maskingKey !== undefined) mask(bytes, maskingKey, 0, headerLength);
+    bytes.set(payload, start);
+    if (maskingKey !== undefined) mask(bytes, maskingKey, 0, start);
   }
   return bytes;
 }

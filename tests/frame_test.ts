@@ -56,7 +56,9 @@ function header(init: Partial<FrameHeader> = {}): FrameHeader {
     opcode: Opcode.Text,
     maskingKey,
     payloadLength,
-    byteLength: frameHeaderLength(payloadLength, maskingKey !== undefined),
+    byteLength: frameHeaderLength(payloadLength, {
+      masked: maskingKey !== undefined,
+    }),
     ...init,
   };
 }
@@ -303,8 +305,11 @@ for (const [payloadLength, lengthBytes] of LENGTHS) {
       });
       assertEquals(decodeFrameHeader(bytes), expected);
       assertEquals(encodeFrameHeader(expected), bytes);
-      const isMasked = maskingKey !== undefined;
-      assertEquals(frameHeaderLength(payloadLength, isMasked), bytes.length);
+      const masked = maskingKey !== undefined;
+      assertEquals(
+        frameHeaderLength(payloadLength, { masked }),
+        bytes.length,
+      );
     }
     assertEquals(frameHeaderLength(payloadLength), unmasked.length);
   });
@@ -607,7 +612,9 @@ for (const maskingKey of [undefined, KEY]) {
     for (const length of [0, 5, 64, 5000]) {
       const payload = pattern(length);
       const bytes = amidst(encodeFrame(frame({ maskingKey, payload })));
-      const headerLength = frameHeaderLength(length, maskingKey !== undefined);
+      const headerLength = frameHeaderLength(length, {
+        masked: maskingKey !== undefined,
+      });
       const expected = bytes.slice();
       expected.set(payload, 3 + headerLength);
 
