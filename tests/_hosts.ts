@@ -7,6 +7,7 @@ import {
   type BundleOptions,
   TemporaryFolder,
   Workerd,
+  workerFolder,
 } from "./_runtimes.ts";
 import { TestServer } from "./_server.ts";
 
@@ -190,10 +191,7 @@ export function workerHost(...flags: string[]): StartHost {
     });
     await using stack = new AsyncDisposableStack();
     const folder = stack.use(
-      await TemporaryFolder.create({
-        "tests.js": withoutNode(code, "node.js"),
-        "settings.js": SETTINGS,
-        "node.js": await bundleOnce("_node_in_browser.ts"),
+      await workerFolder(flags, {
         "worker.js": `
           import "settings.js";
           import { run } from "tests.js";
@@ -211,26 +209,9 @@ export function workerHost(...flags: string[]): StartHost {
             },
           };
         `,
-        "config.capnp": `
-          using Workerd = import "/workerd/workerd.capnp";
-          const config :Workerd.Config = (
-            services = [(name = "worker", worker = .worker)],
-            sockets = [(
-              name = "http", address = "127.0.0.1:0", http = (),
-              service = "worker",
-            )],
-          );
-          const worker :Workerd.Worker = (
-            modules = [
-              (name = "worker.js", esModule = embed "worker.js"),
-              (name = "settings.js", esModule = embed "settings.js"),
-              (name = "node.js", esModule = embed "node.js"),
-              (name = "tests.js", esModule = embed "tests.js"),
-            ],
-            compatibilityDate = "2025-10-01",
-            compatibilityFlags = ${JSON.stringify(flags)},
-          );
-        `,
+        "tests.js": withoutNode(code, "node.js"),
+        "settings.js": SETTINGS,
+        "node.js": await bundleOnce("_node_in_browser.ts"),
       }),
     );
     const workerd = stack.use(

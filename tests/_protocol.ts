@@ -269,6 +269,13 @@ export function feed(
   return events;
 }
 
+function protocolFor(options: ProtocolOptions, way: Way): WebSocketProtocol {
+  return new WebSocketProtocol({
+    ...options,
+    ...(way === "in place" ? { inPlace: true } : undefined),
+  });
+}
+
 /** What becomes of the bytes, cut and taken in one way. */
 export function outcome(
   options: ProtocolOptions,
@@ -276,10 +283,7 @@ export function outcome(
   cuts: Cuts = [],
   way: Way = "eagerly",
 ): Outcome {
-  const protocol = new WebSocketProtocol({
-    ...options,
-    ...(way === "in place" ? { inPlace: true } : undefined),
-  });
+  const protocol = protocolFor(options, way);
   const own = bytes.slice();
   const events = feed(protocol, cut(own, cuts), way);
   const result = outcomeOf(protocol, events);
@@ -325,10 +329,7 @@ export function outcomeInChunks(
   cuts: Cuts = [],
   way: Way = "eagerly",
 ): Outcome {
-  const protocol = new WebSocketProtocol({
-    ...options,
-    ...(way === "in place" ? { inPlace: true } : undefined),
-  });
+  const protocol = protocolFor(options, way);
   protocol.chunks = true;
   const events = feed(protocol, cut(bytes.slice(), cuts), way);
   return outcomeOf(protocol, joinChunks(events));

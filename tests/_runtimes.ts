@@ -169,6 +169,35 @@ export class TemporaryFolder implements AsyncDisposable {
   }
 }
 
+/**
+ * A folder with the modules of a worker, the first of which is its main one, and
+ * `config.capnp` for {@linkcode Workerd.start}.
+ */
+export function workerFolder(
+  flags: string[],
+  modules: Record<string, string>,
+): Promise<TemporaryFolder> {
+  const embedded = Object.keys(modules)
+    .map((name) => `(name = "${name}", esModule = embed "${name}")`);
+  return TemporaryFolder.create({
+    ...modules,
+    "config.capnp": `
+      using Workerd = import "/workerd/workerd.capnp";
+      const config :Workerd.Config = (
+        services = [(name = "worker", worker = .worker)],
+        sockets = [(
+          name = "http", address = "127.0.0.1:0", http = (), service = "worker",
+        )],
+      );
+      const worker :Workerd.Worker = (
+        modules = [${embedded.join(", ")}],
+        compatibilityDate = "2025-10-01",
+        compatibilityFlags = ${JSON.stringify(flags)},
+      );
+    `,
+  });
+}
+
 /** Workers that run in workerd. */
 export class Workerd implements AsyncDisposable {
   /** Where its socket listens, such as `127.0.0.1:41234`. */

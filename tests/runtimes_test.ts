@@ -23,8 +23,8 @@ import {
   type MissingRuntime,
   OLDEST_NODE,
   type Runtime,
-  TemporaryFolder,
   Workerd,
+  workerFolder,
 } from "./_runtimes.ts";
 import { sha1Source } from "../_sha1.ts";
 import { weigh, WEIGHED } from "../bench/weigh.ts";
@@ -505,9 +505,7 @@ Deno.test("Deno: @std/crypto computes digests, unless it is bundled out", () => 
     ignore: runtime.missing !== undefined,
     ...UNSANITIZED,
     fn: async () => {
-      await using folder = await TemporaryFolder.create({
-        "keys.js": await bundle("_masking_keys.ts"),
-        "library.js": await bundle("mod.ts", { external: ["@std/crypto"] }),
+      await using folder = await workerFolder(["nodejs_compat"], {
         "worker.js": `
           import { nextMaskingKey } from "keys.js";
           import { connect } from "library.js";
@@ -524,25 +522,8 @@ Deno.test("Deno: @std/crypto computes digests, unless it is bundled out", () => 
             },
           };
         `,
-        "config.capnp": `
-          using Workerd = import "/workerd/workerd.capnp";
-          const config :Workerd.Config = (
-            services = [(name = "worker", worker = .worker)],
-            sockets = [(
-              name = "http", address = "127.0.0.1:0", http = (),
-              service = "worker",
-            )],
-          );
-          const worker :Workerd.Worker = (
-            modules = [
-              (name = "worker.js", esModule = embed "worker.js"),
-              (name = "keys.js", esModule = embed "keys.js"),
-              (name = "library.js", esModule = embed "library.js"),
-            ],
-            compatibilityDate = "2025-10-01",
-            compatibilityFlags = ["nodejs_compat"],
-          );
-        `,
+        "keys.js": await bundle("_masking_keys.ts"),
+        "library.js": await bundle("mod.ts", { external: ["@std/crypto"] }),
       });
       await using worker = await Workerd.start(
         runtime.path!,

@@ -252,6 +252,25 @@ async function assertKept(
   }
 }
 
+/** Asserts that no comment has come twice to anybody. */
+function assertHeardOnce(viewers: Viewer[]): void {
+  for (const viewer of viewers) {
+    const ids = viewer.comments.map(({ id }) => id);
+    assertEquals(new Set(ids).size, ids.length, "a comment came twice");
+  }
+}
+
+/** Stops the program, and asserts that it and its viewers end as they should. */
+async function assertEndsWell(
+  program: Program,
+  viewers: Viewer[],
+): Promise<void> {
+  program.kill("SIGTERM");
+  const { code, stderr } = await program.ended();
+  assertEquals([code, stderr], [0, ""]);
+  await within(Promise.all(viewers.map(({ ended }) => ended)));
+}
+
 /** Asserts that what each says comes back to it within a second. */
 async function comesBack(viewers: Viewer[], text: string): Promise<void> {
   for (const viewer of viewers) {
@@ -306,10 +325,7 @@ redisTest(
     await meet(anna, ben, "hello again");
     const other = neighbour === anna ? ben : anna;
     assert(!other.texts.includes("still here"));
-    for (const viewer of [anna, ben, cleo]) {
-      const ids = viewer.comments.map(({ id }) => id);
-      assertEquals(new Set(ids).size, ids.length, "a comment came twice");
-    }
+    assertHeardOnce([anna, ben, cleo]);
 
     // A process goes: another takes its place, and the port is served all along.
     Deno.kill(Number(pid), "SIGKILL");
@@ -375,16 +391,12 @@ redisTest(
     clearInterval(talking);
     const all = [anna, ben, ...viewers];
     assert(all.every(({ ws }) => ws.isOpen));
-    for (const viewer of all) {
-      const ids = viewer.comments.map(({ id }) => id);
-      assert(ids.length > 1000, `${ids.length} comments were heard`);
-      assertEquals(new Set(ids).size, ids.length, "a comment came twice");
+    assertHeardOnce(all);
+    for (const { comments: { length } } of all) {
+      assert(length > 1000, `${length} comments were heard`);
     }
     await assertKept(workers, had);
-    program.kill("SIGTERM");
-    const { code, stderr } = await program.ended();
-    assertEquals([code, stderr], [0, ""]);
-    await within(Promise.all(all.map(({ ended }) => ended)));
+    await assertEndsWell(program, all);
   },
 );
 
@@ -419,15 +431,9 @@ redisTest(
     await meet(anna, ben, "hello again");
     const all = [anna, ben];
     assert(all.every(({ ws }) => ws.isOpen));
-    for (const viewer of all) {
-      const ids = viewer.comments.map(({ id }) => id);
-      assertEquals(new Set(ids).size, ids.length, "a comment came twice");
-    }
+    assertHeardOnce(all);
     await assertKept(workers, before);
-    program.kill("SIGTERM");
-    const { code, stderr } = await program.ended();
-    assertEquals([code, stderr], [0, ""]);
-    await within(Promise.all(all.map(({ ended }) => ended)));
+    await assertEndsWell(program, all);
   },
 );
 
