@@ -37,7 +37,7 @@ import { handled, Waiters } from "./_waiter.ts";
 /** What a consumer takes off the pump. */
 export type Received = TextMessage | BinaryMessage | MessageChunk;
 
-/** How far the pump goes. */
+/** Limits of a {@linkcode Pump}. */
 export interface PumpLimits {
   /** How much is read ahead while nobody asks, in bytes. */
   maxReadAhead: number;
@@ -49,15 +49,15 @@ export interface PumpLimits {
   closeTimeout: number;
 }
 
-/** Whom the pump tells of what is no message. */
+/** Is told what is received besides messages. */
 export interface PumpOwner {
-  /** Told of every pong. */
+  /** Called with the payload of each pong. */
   onPong(data: Uint8Array): void;
-  /** Told when no message comes any more. */
+  /** Called once, when no further message can come. */
   onClosed(closed: Closed): void;
 }
 
-/** What sending returns when nobody has to wait: one promise for all. */
+/** The promise that all sends return which need not wait. */
 export const DONE: Promise<void> = Promise.resolve();
 
 interface Consumer {
@@ -68,14 +68,15 @@ interface Consumer {
   reject(error: unknown): void;
 }
 
-// A consumer that takes no message for so many microtasks is busy elsewhere.
+// A consumer that takes no message within this many microtasks counts as busy.
 // `for await` with an `await` in its body needs three for each message.
 const PATIENCE = 8;
 
-// What arrives after the end is read to here, by all connections.
+// What arrives after the end is read into this, and never looked at: one buffer
+// for all connections.
 let waste: Uint8Array<ArrayBuffer> | undefined;
 
-// From so many bytes on, what a read has brought may take a while.
+// A read of this many bytes counts as work (_turns.ts): it may hold many messages.
 const BULK = 8192;
 
 /** Drives one connection. */
@@ -91,22 +92,23 @@ export class Pump implements DeadlineOwner, TurnTaker {
   #queue: Received[] = [];
   #queuedBytes = 0;
   #isDropping = false;
-  // Whether somebody takes parts of a message; otherwise, those of one that is
-  // to be whole all the same.
+  // Whether parts are handed out as they are; if not, they are joined in #parts.
   #inParts = false;
   #parts: JoinedParts | undefined;
+  // Whether it waits for its turn (_turns.ts).
   #isResting = false;
-  // When a read last brought so much that others may have to wait for it.
+  // Since when the messages of a large read have been worked on.
   #bulkSince: number | undefined;
   /** How long its messages have taken, in milliseconds. */
   work = 0;
-  // How many messages and the like were looked at.
+  // How many events have been asked for.
   #parsed = 0;
   readonly #waiters = new Waiters<Received | undefined>();
 
   #consumer: Consumer | undefined;
   #isHandling = false;
-  // Whether who asked for a message has got it, and has not asked for another.
+  // Whether a message has been handed out since a message was last waited for: the
+  // program may still be working on it.
   #isInHand = false;
   #isFinishing = false;
   #finishWaiters: Waiters<void> | undefined;
@@ -121,7 +123,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   #isFlushScheduled = false;
   // How many bytes have been written in all.
   #written = 0;
-  // Made when somebody waits: most connections never need them.
+  // Made on first use: most connections never need them.
   #drainWaiters: Waiters<void> | undefined;
   #writeWaiters: Waiters<void> | undefined;
 
@@ -136,9 +138,9 @@ export class Pump implements DeadlineOwner, TurnTaker {
   /** Whether the peer has given a sign of life since {@linkcode watch}. */
   isAlive = true;
   #isWriteWatched = false;
-  /** Whether a message has been received since `false` was last put here. */
+  /** Set when a message is sent or received; whoever watches it resets it. */
   isActive = false;
-  /** Told when nothing can be sent any more, besides the owner. */
+  /** Called, like the owner's, when nothing can be sent any more. */
   onClosed: ((error: ConnectionClosedError) => void) | undefined;
 
   constructor(
@@ -153,7 +155,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#owner = owner;
   }
 
-  /** Begins. What the protocol has been given before comes first. */
+  /** Begins with what the protocol has been given already. */
   start(): void {
     this.#settle();
   }
@@ -163,12 +165,12 @@ export class Pump implements DeadlineOwner, TurnTaker {
     return this.#closed;
   }
 
-  /** Whether {@linkcode consume} has the messages. */
+  /** Whether {@linkcode consume} takes the messages. */
   get isConsumed(): boolean {
     return this.#consumer !== undefined;
   }
 
-  /** Whether somebody waits for {@linkcode next}. */
+  /** Whether a call of {@linkcode next} is waiting. */
   get isAwaited(): boolean {
     return this.#waiters.length > 0;
   }
@@ -179,15 +181,16 @@ export class Pump implements DeadlineOwner, TurnTaker {
   }
 
   /**
-   * Waits for the next sign of life. That the system takes a write is none; that
-   * it takes what it did not take now is one.
+   * Begins to wait for a sign of life. Bytes that arrive are one. A write that the
+   * system takes at once is none, but one that is pending now is, once it is
+   * taken: the peer must have read to make room.
    */
   watch(): void {
     this.isAlive = false;
     this.#isWriteWatched = this.#writing !== undefined;
   }
 
-  /** Whether a silent peer would be heard if it spoke, or owes a read. */
+  /** Whether a sign of life would be noticed. */
   get isListening(): boolean {
     return this.#isReading || this.#writing !== undefined;
   }
@@ -195,17 +198,20 @@ export class Pump implements DeadlineOwner, TurnTaker {
   // --- Receiving -----------------------------------------------------------
 
   /**
-   * Has the next message delivered in parts; or, when that is over, whole ones.
-   * One of which nobody has taken a part is delivered whole then.
+   * Whether the next message is delivered in parts. After that, a message that has
+   * begun to arrive in parts is joined, and delivered whole.
    */
   takeParts(inParts: boolean): void {
     this.#inParts = inParts;
   }
 
-  /** The next message that is there already. Its bytes are the caller's. */
+  /** The next message, if it has arrived. Its bytes belong to the caller. */
   take(): Received | undefined {
     this.#taken++;
-    if (this.#inParts && this.#parts !== undefined) return this.#takeJoined();
+    if (this.#inParts && this.#parts !== undefined) {
+      this.#isInHand = true;
+      return this.#takeJoined();
+    }
     if (this.#queue.length > 0) {
       if (!this.#isReading) this.#settle();
       this.#isInHand = true;
@@ -226,10 +232,10 @@ export class Pump implements DeadlineOwner, TurnTaker {
   }
 
   /**
-   * The next message; `undefined` when none comes any more. Calls are answered
-   * in their order.
+   * Waits for the next message; `undefined` when no further message can come.
+   * Calls are answered in order.
    *
-   * @param signal Cancels the call: no message is lost.
+   * @param signal Cancels the call; no message is lost.
    */
   next(signal?: AbortSignal): Promise<Received | undefined> {
     if (this.#waiters.length === 0 && !signal?.aborted) {
@@ -245,14 +251,14 @@ export class Pump implements DeadlineOwner, TurnTaker {
   }
 
   /**
-   * Hands each message to a function, right when it is there: no promise is made
-   * for one that the function is done with when it returns.
+   * Calls a function for each message. Unless the function returns something to
+   * wait for, the next message follows at once, without a promise.
    *
-   * @param handle Returns {@linkcode DONE}, or what is to be waited for.
-   * @param reuse Whether the memory of a message may be used again once the
-   * function is done with it.
-   * @returns Resolved when no message comes any more, rejected if the connection
-   * did not end as it should, or with what the function throws.
+   * @param handle What it returns is awaited, unless that is `undefined` or
+   * {@linkcode DONE}.
+   * @param reuse Whether the memory of a message is used again afterwards.
+   * @returns Resolves when no further message can come. Rejects if the connection
+   * did not end as it should, and with what the function throws.
    */
   consume(
     handle: Consumer["handle"],
@@ -279,7 +285,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
       }
       const { handle, reuse } = this.#consumer;
       if (!reuse && !isQueued) this.#buffer.lend();
-      // The function may end the connection, and is waited for all the same.
+      // Set before: the function may end the connection, and is awaited even so.
       this.#isHandling = true;
       try {
         const type = message.type === "chunk" ? message.of : message.type;
@@ -325,7 +331,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#consumer = undefined;
     this.#protocol.reusesMemory = false;
     const error = thrown === undefined ? this.closedError() : thrown.error;
-    // What the function has thrown must not get lost; how all ends may.
+    // How the connection ended may go unnoticed; what the function threw may not.
     if (error instanceof ConnectionClosedError) handled(consumer.done!);
     if (thrown === undefined && error === undefined) consumer.resolve();
     else consumer.reject(error);
@@ -335,7 +341,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   #parse(): Received | undefined {
     if (this.#isResting) return undefined;
     for (;;) {
-      // There may be 40,000 messages in one read.
+      // One read may bring 40,000 messages.
       if ((++this.#parsed & 31) === 0 && !this.#mayParse()) {
         this.#rest();
         return undefined;
@@ -377,9 +383,9 @@ export class Pump implements DeadlineOwner, TurnTaker {
     return mayGoOn();
   }
 
-  // What is thrown here must reach neither those who call, nor other pumps.
+  // An extension's mistake fails this connection: it must not reach the callers.
   #nextEvent(): ProtocolEvent | undefined {
-    // Who asks for messages one by one is not within a read.
+    // To inflate takes time also where messages are asked for one by one.
     const isMine = this.#protocol.extension !== undefined && beginWork();
     try {
       return this.#protocol.nextEvent();
@@ -397,14 +403,14 @@ export class Pump implements DeadlineOwner, TurnTaker {
     }
   }
 
-  /** Lets others go first. */
+  /** Waits for its turn; nothing is parsed or read until then. */
   #rest(): void {
     if (this.#isResting) return;
     this.#isResting = true;
     takeTurns(this);
   }
 
-  /** Goes on with what was received. */
+  /** It has its turn: goes on with what was received. */
   onTurn(): void {
     this.#isResting = false;
     if (this.#isEnded) return;
@@ -421,7 +427,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     }
   }
 
-  /** Puts a message together that was begun in parts; returns it at its end. */
+  /** Adds a part to the message that it belongs to; returns that once complete. */
   #join(part: MessageChunk): Received | undefined {
     this.#parts ??= new JoinedParts(part);
     this.#parts.add(part.data);
@@ -445,11 +451,11 @@ export class Pump implements DeadlineOwner, TurnTaker {
   }
 
   /**
-   * Looks at what nobody has asked for yet, so that pings are answered and a
-   * Close frame is seen, up to the limits. Nobody can wait for ever for room
-   * once this side is closing: then what is too much is dropped, and all that
-   * comes after it, so that there is no gap. But what `forEach()` is going to take
-   * is not.
+   * Queues what nobody has asked for yet, up to the limits, so that pings are
+   * answered and a Close frame is seen. Once this side is closing, the first
+   * message above the limits is dropped, and all that follow it: the program may
+   * never ask for them, and the peer's Close frame is behind them. What
+   * `forEach()` will take is not dropped.
    */
   #parseAhead(): void {
     while (!this.#isFull()) {
@@ -469,7 +475,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     return this.#protocol.state !== "open" && this.#consumer === undefined;
   }
 
-  /** Goes on as soon as the consumer has worked off what it can. */
+  /** Reads on once the consumer waits, or is busy elsewhere. */
   #settle(): void {
     this.#patience = PATIENCE;
     if (this.#isSettling) return;
@@ -477,7 +483,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     soon(this);
   }
 
-  /** The next microtask that was asked for: to flush, or to look again. */
+  /** Called once for each call of `soon()`. */
   onMicrotask(): void {
     if (this.#isFlushScheduled) {
       this.#isFlushScheduled = false;
@@ -499,9 +505,9 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#goOn();
   }
 
-  /** The consumer waits, or is busy elsewhere: writes, and reads on. */
+  /** Writes what is queued, and reads if the limits allow it. */
   #goOn(): void {
-    if (this.#isFinishing) this.#finish();
+    if (this.#isFinishing && !this.#isBusy) this.#endFinishing();
     if (this.#isReading || this.#isResting || this.#isEnded) {
       this.flush();
       return;
@@ -550,7 +556,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     }
     this.isAlive = true;
     try {
-      // Inflating takes its time, however little there is of it.
+      // A few bytes may inflate to much.
       const isWork = length >= BULK || this.#protocol.extension !== undefined;
       if (!isWork) {
         this.#receive(length);
@@ -563,8 +569,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
       else this.#rest();
       if (this.#bulkSince !== undefined) this.#bulkSince = performance.now();
     } catch (error) {
-      // Nobody waits for this function: what it threw would end the program. The
-      // memory that was read into has been transferred, most likely.
+      // Most likely the program has transferred the memory that was read into. An
+      // error thrown from here would end the program.
       this.end(error);
     }
   };
@@ -601,7 +607,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.end(error);
   };
 
-  /** The peer has ended its direction: what it is owed still goes out. */
+  /** The peer has ended its direction. What is queued for it still goes out. */
   #onEnd(): void {
     if (this.#closed === undefined) this.#close(this.#protocol.receiveEnd()!);
     this.flush();
@@ -610,9 +616,9 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   // --- Sending -------------------------------------------------------------
 
-  /** Writes what is queued once the caller's task is through. */
+  /** Writes what is queued at the end of the microtask. */
   scheduleFlush(): void {
-    // Whoever settles, or writes, flushes when it is done.
+    // Settling, or the write that is pending, ends with a flush.
     if (this.#isFlushScheduled || this.#isSettling) return;
     if (this.#writing !== undefined) return;
     this.#isFlushScheduled = true;
@@ -646,7 +652,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#written += length;
     this.#writeWaiters?.serveAll();
     try {
-      // Nothing is left of bytes that were transferred: subarray() throws then.
+      // subarray() throws if the program has transferred the bytes meanwhile.
       if (length !== bytes.length) {
         this.#write(bytes.subarray(length));
         return;
@@ -662,7 +668,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     }
   };
 
-  // The peer takes nothing more, but what it has sent may still be there.
+  // The peer takes nothing more, but what it has sent before can still be read.
   readonly #onWriteError = (error: unknown): void => {
     if (this.#isEnded) return;
     this.#writing = undefined;
@@ -672,7 +678,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#expectEnd();
     if (this.#closed !== undefined) this.end(error);
     else {
-      // The end may take as long as the peer likes.
+      // Not only at the end, which may be long in coming.
       this.#turnSendersAway();
       this.#goOn();
     }
@@ -698,8 +704,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
   }
 
   /**
-   * Waits until little is left to write. Rejects when the connection ends
-   * before.
+   * Waits until no more than `highWaterMark` is left to write. Rejects if the
+   * connection ends before.
    */
   drained(signal?: AbortSignal): Promise<void> {
     const waiters = this.#drainWaiters ??= new Waiters();
@@ -709,8 +715,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
   }
 
   /**
-   * Waits until all is written that is queued now: what was referred to, not
-   * copied, is then no longer needed. Rejects when the connection ends before.
+   * Waits until all is written that is queued now, so that a payload that was not
+   * copied may change again. Rejects if the connection ends before.
    */
   written(signal?: AbortSignal): Promise<void> {
     return handled(this.#writtenUpTo(
@@ -722,7 +728,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   async #writtenUpTo(end: number, signal?: AbortSignal): Promise<void> {
     const waiters = this.#writeWaiters ??= new Waiters();
     while (this.#written < end) {
-      // It may be over since more was written.
+      // Writing may have ended while this waited.
       if (this.#isEnded || this.#isWriteEnded) throw this.#unwritten();
       await waiters.wait(signal);
     }
@@ -731,9 +737,9 @@ export class Pump implements DeadlineOwner, TurnTaker {
   // --- The end -------------------------------------------------------------
 
   /**
-   * Waits until what has been received is done with: who asks for messages asks
-   * for the next one, and there is none. Nothing more is read until then, so that
-   * a peer that goes on sending does not put it off.
+   * Waits until the program is done with what has been received: it waits for the
+   * next message, and there is none. Until then nothing more is read, so that a
+   * peer that goes on sending cannot put this off. Closing ends the wait.
    */
   finished(): Promise<void> {
     if (!this.#isBusy) return DONE;
@@ -743,14 +749,13 @@ export class Pump implements DeadlineOwner, TurnTaker {
 
   get #isBusy(): boolean {
     if (this.#closed !== undefined) return false;
-    // Who rests has received more than is looked at.
+    // While it rests, there is input that has not been parsed.
     return this.#isHandling || this.#isInHand || this.#isResting;
   }
 
-  #finish(): void {
-    if (this.#isBusy) return;
+  #endFinishing(): void {
     this.#isFinishing = false;
-    this.#finishWaiters!.serveAll();
+    this.#finishWaiters?.serveAll();
   }
 
   /** Waits until the transport has ended. */
@@ -760,7 +765,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
       : (this.#endWaiters ??= new Waiters()).wait();
   }
 
-  /** What is wrong with how the connection was closed, if anything is. */
+  /** The error for how the connection was closed, unless it was closed well. */
   closedError(): ConnectionClosedError | undefined {
     const closed = this.#closed!;
     const isGood = closed.wasClean &&
@@ -771,12 +776,12 @@ export class Pump implements DeadlineOwner, TurnTaker {
   /** Begins to wait for the peer's Close frame, but not for ever. */
   expectClose(): void {
     this.#isClosedHere = true;
-    this.#isFinishing = false;
+    this.#endFinishing();
     this.#expectEnd();
-    // A failure that this side has found by itself is an event too.
+    // The close event of a failure that this side has caused.
     if (this.#protocol.state === "failed") this.#parse();
     this.scheduleFlush();
-    // What is in the way of the peer's Close frame is dropped.
+    // Reads on to the peer's Close frame, even if the limits are reached.
     if (!this.#isReading) this.#settle();
   }
 
@@ -794,10 +799,10 @@ export class Pump implements DeadlineOwner, TurnTaker {
     );
   }
 
-  /** No message comes any more; the transport is brought to its end. */
+  /** No further message can come. */
   #close(closed: Closed): void {
     this.#closed = closed;
-    if (this.#isFinishing) this.#finish();
+    this.#endFinishing();
     this.#owner.onClosed(closed);
     this.onClosed?.(new ConnectionClosedError(closed));
     this.#waiters.serveAll(undefined);
@@ -825,7 +830,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
         return;
       }
     }
-    // To close at once could cost a peer that still sends what it has not read.
+    // To close now would reset the connection if the peer is still sending, and it
+    // could lose what it has not read (RFC 6455 §7.1.1).
     if (!this.#isReading && !this.#isResting) this.#read();
   }
 
@@ -858,7 +864,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   }
 }
 
-/** Browsers close with no code at all unless they are given one. */
+/** Whether a peer that is done closes so; browsers send no code by default. */
 function isGoodbye(code: number): boolean {
   return code === CloseCode.NormalClosure || code === CloseCode.GoingAway ||
     code === CloseCode.NoStatusReceived;

@@ -495,6 +495,46 @@ Deno.test(
 );
 
 Deno.test(
+  "whoever is at a message when this side closes is not waited for",
+  bounded(async () => {
+    const { ws, peer } = open();
+    ws.forEach(() => new Promise(() => {}));
+    await peer.send(text("a"));
+    await quiet();
+    const done = finished(ws);
+    assert(await isPending(done));
+    ws.close();
+    await done;
+    await peer.expect(close(1000));
+    await peer.send(close(1000));
+    assertEquals((await ws.closed).code, 1000);
+  }),
+);
+
+Deno.test(
+  "the beginning of a message that was put together is waited for as well",
+  bounded(async () => {
+    const { ws, peer } = open();
+    const leaving = new AbortController();
+    const left = ws.receiveStream({ signal: leaving.signal });
+    // Half a character is no part yet.
+    await peer.send({ ...text(utf8("\u00e9").subarray(0, 1)), fin: false });
+    await quiet();
+    leaving.abort();
+    await rejection(left);
+    await peer.send(more(utf8("\u00e9").subarray(1)));
+    await quiet();
+    const { readable } = (await ws.receiveStream())!;
+    const reader = readable.getReader();
+    assertEquals((await reader.read()).value, "\u00e9");
+    const done = finished(ws);
+    assert(await isPending(done));
+    ws.terminate();
+    await done;
+  }),
+);
+
+Deno.test(
   "nothing is asked of a transport that is closed",
   bounded(async () => {
     const { ws, near, peer } = open();
