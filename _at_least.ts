@@ -1,7 +1,7 @@
 /**
- * What is left out is as it should be.
+ * Checks an option that is a number, if it is given.
  *
- * @throws {RangeError} If the value is less, or no number.
+ * @throws {RangeError} If it is less than `least`, or NaN.
  */
 export function assertAtLeast(
   name: string,

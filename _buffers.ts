@@ -1,11 +1,11 @@
 /**
- * Buffers that are lent for a moment and given back, shared by all
- * connections, so that an idle connection holds none.
+ * A pool of buffers, shared by all connections, so that an idle connection
+ * holds none.
  *
  * @module
  */
 
-// Length of a buffer in bytes, and how many of that length are kept at most.
+// Lengths of buffers, in bytes, and how many of each are kept at most.
 const CLASSES = [
   { length: 1024, kept: 1024, free: [] as Uint8Array<ArrayBuffer>[] },
   { length: 4096, kept: 256, free: [] as Uint8Array<ArrayBuffer>[] },
@@ -15,7 +15,7 @@ const CLASSES = [
   { length: 1048576, kept: 8, free: [] as Uint8Array<ArrayBuffer>[] },
 ];
 
-/** Up to this length, in bytes, frames are put together in one buffer. */
+/** The length up to which frames are gathered in one buffer, in bytes. */
 export const LARGEST_BUFFER = 262144;
 
 /**
@@ -32,8 +32,8 @@ export function lendBuffer(length: number): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Takes a buffer back that {@linkcode lendBuffer} lent. No view on it may be
- * used, or have been handed out, after this.
+ * Takes back a buffer that {@linkcode lendBuffer} lent. No view on it may be
+ * used after this.
  */
 export function giveBackBuffer(buffer: Uint8Array<ArrayBuffer>): void {
   for (const size of CLASSES) {

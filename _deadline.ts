@@ -1,7 +1,7 @@
 /**
- * Timers for thousands of connections: deadlines that fall close together share
- * one, so that setting and cancelling costs little, and nothing is left running
- * when the last is cancelled.
+ * Deadlines for thousands of connections. Those that fall close together share
+ * a timer, so that to set and to cancel one costs little; a timer whose last
+ * deadline is cancelled is cleared.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { rethrow } from "./_turns.ts";
 // A deadline may be late by this share of its delay.
 const COARSENESS = 1 / 16;
 
-// What timers take, in milliseconds, less what a deadline may be late by.
+// The longest delay, in milliseconds: with that share, it still fits a timer.
 const LONGEST = 2e9;
 
 interface Slot {
@@ -23,21 +23,21 @@ interface Slot {
 
 const slots = new Map<number, Slot>();
 
-/** Whom to tell of a deadline: an object rather than a closure for each. */
+/** Whose deadline it is: an object, so that no closure is made for each. */
 export interface DeadlineOwner {
-  /** Told when the deadline is due. */
+  /** Called when the deadline is due. */
   onDeadline(deadline: Deadline): void;
 }
 
-/** Something to be done after a while, unless it is cancelled. */
+/** A call after some time, unless it is cancelled. */
 export class Deadline {
   readonly #owner: DeadlineOwner;
   #slot: Slot | undefined;
 
   /**
-   * @param delay How long to wait, in milliseconds; it becomes up to a
-   * sixteenth more. Not more than 23 days are waited.
-   * @param owner Whom to tell then.
+   * @param delay How long to wait, in milliseconds: up to a sixteenth more, and
+   * at most 23 days.
+   * @param owner Is called then.
    */
   constructor(delay: number, owner: DeadlineOwner) {
     this.#owner = owner;
@@ -50,7 +50,7 @@ export class Deadline {
     this.#enter(delay);
   }
 
-  /** Does nothing if it is due or cancelled already. */
+  /** Has no effect if it has fired, or is cancelled, already. */
   cancel(): void {
     const slot = this.#slot;
     if (slot === undefined) return;
@@ -86,7 +86,8 @@ export class Deadline {
 
 function fire(slot: Slot): void {
   slots.delete(slot.time);
-  // One callback may cancel another of the same slot, which is then passed over.
+  // An owner may cancel another deadline of this slot: iteration passes over
+  // it.
   for (const deadline of slot.deadlines) {
     try {
       Deadline.expire(deadline);

@@ -1,20 +1,22 @@
 /**
- * What `serve()` asks of a connection, and nobody else may: whether the program is
- * done with what was received.
+ * Lets `serve()` ask a connection, without a public method, whether the program
+ * is done with what was received.
  *
  * @module
  */
 
 let finishedOf: (connection: object) => Promise<void>;
 
-/** How to ask, which only the class of connections knows. */
+/**
+ * Called by the class of connections, which alone can reach its private fields.
+ */
 export function setFinishedOf(ask: typeof finishedOf): void {
   finishedOf = ask;
 }
 
 /**
- * Waits until who receives a connection's messages is done with those that have
- * arrived. Nothing more is read until then, or until it is closed.
+ * Waits until the program is done with the messages that have arrived, or the
+ * connection is closed. Until then nothing more is read.
  */
 export function finished(connection: object): Promise<void> {
   return finishedOf(connection);

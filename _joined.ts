@@ -1,4 +1,4 @@
-/** One behind the other, in memory of their own. */
+/** A copy of both, one behind the other. */
 export function joined(
   first: Uint8Array,
   second: Uint8Array,

@@ -1,29 +1,29 @@
 /**
- * Parts of a message that nobody takes as parts, put together: in one piece of
- * memory, since a peer may send them byte by byte.
+ * Joins parts of a message that nobody takes as parts. Bytes are copied into
+ * one piece of memory: a peer may send them one by one.
  *
  * @module
  */
 
 import type { MessageChunk } from "./_events.ts";
 
-// So many short strings are joined at once.
+// How many strings are gathered before they are joined.
 const STRINGS = 1000;
 
-/** The beginning of a message. */
+/** The parts of a message so far. */
 export class JoinedParts {
   readonly #of: MessageChunk["of"];
   #bytes = new Uint8Array(0);
   #strings: string[] | undefined;
   #length = 0;
 
-  /** @param first Says what the message is; it is still to be added. */
+  /** @param first Tells the type of the message; it is not added by this. */
   constructor(first: MessageChunk) {
     this.#of = first.of;
     if (typeof first.data === "string") this.#strings = [];
   }
 
-  /** How much there is, in bytes, or UTF-16 units of text. */
+  /** The length so far, in bytes; of strings, in UTF-16 code units. */
   get length(): number {
     return this.#length;
   }
@@ -46,7 +46,7 @@ export class JoinedParts {
     this.#length = end;
   }
 
-  /** All there is, as one part. */
+  /** All parts so far, as one. */
   join(): MessageChunk {
     const data = this.#strings?.join("") ??
       this.#bytes.subarray(0, this.#length);

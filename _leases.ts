@@ -1,19 +1,20 @@
 /**
- * Machines that are lent to those who need them, and that remember for whom
- * they have worked last: memory for as many as are at work, not for all.
+ * Compressors and decompressors ("machines") that are lent to connections. Each
+ * is kept for the connection that used it last, as long as there are not too
+ * many: so memory is needed for those at work, and not for all.
  *
  * @module
  */
 
-/** What is lent. */
+/** A compressor or a decompressor. */
 export interface Machine {
-  /** What it was made for; others may need another. */
+  /** The window that it was made for. */
   readonly windowBits: number;
-  /** Gives up memory that is not the JavaScript heap's. */
+  /** Frees memory outside of the JavaScript heap. */
   close?(): void;
 }
 
-/** Machines that nobody needs, for whoever needs one next. */
+/** Machines that are kept for no connection in particular. */
 export class Spares<Lent extends Machine> {
   readonly #capacity: number;
   readonly #machines: { kind: string; machine: Lent }[] = [];
@@ -23,7 +24,7 @@ export class Spares<Lent extends Machine> {
     this.#capacity = capacity;
   }
 
-  /** The machine of that kind that was put here last. */
+  /** Takes out the machine of that kind that was put here last. */
   take(kind: string): Lent | undefined {
     for (let i = this.#machines.length - 1; i >= 0; i--) {
       if (this.#machines[i]!.kind !== kind) continue;
@@ -32,7 +33,7 @@ export class Spares<Lent extends Machine> {
     return undefined;
   }
 
-  /** Keeps a machine, or closes the one that has been here for longest. */
+  /** Keeps a machine; if there are too many, the oldest is closed. */
   put(kind: string, machine: Lent): void {
     this.#machines.push({ kind, machine });
     if (this.#machines.length <= this.#capacity) return;
@@ -44,9 +45,9 @@ export class Spares<Lent extends Machine> {
 export interface LeasesOptions<Lent extends Machine> {
   /** How many machines are kept for their owners. */
   capacity: number;
-  /** Where those go that are not. */
+  /** Where all others go. */
   spares: Spares<Lent>;
-  /** Tells apart, among the spares, what differs in more than the window. */
+  /** Names the settings, besides the window, in which machines differ. */
   kind: string;
   /** Makes a machine. */
   make(windowBits: number): Lent;
@@ -55,17 +56,17 @@ export interface LeasesOptions<Lent extends Machine> {
 /** Lends machines of one kind. */
 export class Leases<Owner extends object, Lent extends Machine> {
   readonly #options: LeasesOptions<Lent>;
-  // From the owner that has been away longest to the latest.
+  // The owner that used its machine least recently comes first.
   readonly #kept = new Map<Owner, Lent>();
 
-  /** @param options What is lent, and to how many. */
+  /** @param options What is lent, and how many are kept. */
   constructor(options: LeasesOptions<Lent>) {
     this.#options = options;
   }
 
   /**
-   * The machine that was kept for an owner, as it was left, or `undefined` if
-   * none was kept, or another owner has got it since.
+   * Takes out the machine that was kept for an owner, with its state;
+   * `undefined` if there is none, or it has been given up since.
    */
   reclaim(owner: Owner): Lent | undefined {
     const machine = this.#kept.get(owner);
@@ -73,13 +74,15 @@ export class Leases<Owner extends object, Lent extends Machine> {
     return machine;
   }
 
-  /** A machine for a new beginning; it has to be reset. */
+  /** A machine in an unknown state, which the caller has to reset. */
   borrow(windowBits: number): Lent {
     const { spares, make } = this.#options;
     return spares.take(this.#kindOf(windowBits)) ?? make(windowBits);
   }
 
-  /** Keeps a machine for its owner, at the expense of who has waited longest. */
+  /**
+   * Keeps a machine for its owner; if there are too many, gives up the oldest.
+   */
   keep(owner: Owner, machine: Lent): void {
     this.#kept.set(owner, machine);
     if (this.#kept.size <= this.#options.capacity) return;
@@ -90,7 +93,7 @@ export class Leases<Owner extends object, Lent extends Machine> {
     }
   }
 
-  /** Takes back a machine whose state is of no use any more. */
+  /** Takes back a machine whose state is no longer needed. */
   giveBack(machine: Lent): void {
     const kind = this.#kindOf(machine.windowBits);
     this.#options.spares.put(kind, machine);

@@ -1,7 +1,7 @@
 import { assertAtLeast } from "./_at_least.ts";
 import type { ConnectionOptions } from "./connection.ts";
 
-/** The options that are numbers, and the least that they may be. */
+/** The numeric options of a connection, and the least that each may be. */
 const LEAST: Record<Exclude<keyof ConnectionOptions, "textAs">, number> = {
   maxMessageSize: 0,
   maxFragments: 1,
@@ -18,8 +18,8 @@ const LEAST: Record<Exclude<keyof ConnectionOptions, "textAs">, number> = {
 const NAMES = Object.keys(LEAST) as (keyof typeof LEAST)[];
 
 /**
- * Whether a connection can be made of these: to be known before anybody is told
- * that there will be one.
+ * Checks the options of a connection, which is to be done before the handshake
+ * promises the peer that there will be one.
  *
  * @throws {RangeError} If a limit is out of range.
  */

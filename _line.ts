@@ -1,10 +1,10 @@
 /**
- * Who waits, and for how long: a line that anybody can leave at any time.
+ * A queue that its members can leave at any place.
  *
  * @module
  */
 
-/** Somebody's place in a {@linkcode Line}. */
+/** A member's place in a {@linkcode Line}. */
 export interface Place<Holder> {
   readonly holder: Holder;
   before: Place<Holder> | undefined;
@@ -12,21 +12,21 @@ export interface Place<Holder> {
 }
 
 /**
- * From who has waited longest to who has come last. A `Set` has the same order,
- * but looks for its first entry among all that were deleted since it has grown
- * last: 20 µs with 4,096 of them.
+ * A doubly linked list, in the order of arrival. A `Set` has the same order,
+ * but to find its first entry it passes all that were deleted since it last
+ * grew: 20 µs with 4,096 of them.
  */
 export class Line<Holder> {
   #first: Place<Holder> | undefined;
   #last: Place<Holder> | undefined;
   #length = 0;
 
-  /** How many there are. */
+  /** How many members it has. */
   get length(): number {
     return this.#length;
   }
 
-  /** Who has waited longest. */
+  /** The member that has waited longest. */
   get first(): Holder | undefined {
     return this.#first?.holder;
   }

@@ -1,5 +1,6 @@
 /**
- * Whether the peer is still there: heartbeats, round trip times, idleness.
+ * Whether the peer is still there: heartbeats, round trip times, the idle
+ * timeout.
  *
  * @module
  */
@@ -11,20 +12,17 @@ import { Deadline, type DeadlineOwner } from "./_deadline.ts";
 import { nextMaskingKey } from "./_masking_keys.ts";
 import type { Pump, PumpOwner } from "./_pump.ts";
 
-// An idle connection is looked at so many times before it is closed, so that no
-// message has to touch a timer.
+// How often idleness is looked for within `idleTimeout`, so that messages need
+// not restart a timer.
 const LOOKS = 4;
 
-// A peer that never answers does not make this side remember more pings.
+// How many unanswered pings are remembered.
 const MAX_PINGS = 1000;
 
-/** How long the peer may be silent, in milliseconds. */
+/** Times in milliseconds, as in the options of a connection. */
 export interface LivenessLimits {
-  /** After how long a ping is sent; 0 for never. */
   readonly heartbeatInterval: number;
-  /** How long its pong may take; 0 for ever. */
   readonly heartbeatTimeout: number;
-  /** How long there may be no message; 0 for ever. */
   readonly idleTimeout: number;
 }
 
@@ -42,8 +40,9 @@ export class Liveness implements DeadlineOwner, PumpOwner {
   #pump!: Pump;
   #heartbeat: Deadline | undefined;
   #idle: Deadline | undefined;
-  // Who has been pinged is heard once more before it is given up: after a time
-  // in which this program was busy, what has arrived is read behind the timers.
+  // A peer that is overdue gets one more look before it is given up: after a
+  // time in which this program was busy, timers fire before what has arrived is
+  // read.
   #state: "heard" | "pinged" | "overdue" = "heard";
   #quietLooks = 0;
   #pings: Ping[] | undefined;
@@ -71,8 +70,9 @@ export class Liveness implements DeadlineOwner, PumpOwner {
 
   #beat(deadline: Deadline): void {
     const { heartbeatInterval, heartbeatTimeout } = this.#limits;
-    // A peer that this side does not listen to cannot show that it is there; but
-    // if it is not, to send it something makes the transport find out.
+    // While nothing is read, the peer cannot show that it is there. The ping is
+    // sent all the same: if the peer is gone, writing makes the transport
+    // notice.
     if (this.#pump.isAlive || !this.#pump.isListening) {
       if (!this.#pump.isAlive) this.#ping();
       this.#pump.watch();
@@ -86,7 +86,8 @@ export class Liveness implements DeadlineOwner, PumpOwner {
       const silence = heartbeatInterval + heartbeatTimeout;
       this.#pump.end(new Error(`The peer has been silent for ${silence} ms`));
     } else {
-      // Who is never given up is asked again, but what waits to be read does so.
+      // Without a timeout it is pinged again each time, unless something it has
+      // not read yet waits to be written.
       const isAsked = heartbeatTimeout === 0 && this.#pump.bufferedAmount > 0;
       if (heartbeatTimeout > 0) this.#state = "pinged";
       if (!isAsked) this.#ping();
@@ -142,7 +143,7 @@ export class Liveness implements DeadlineOwner, PumpOwner {
     });
   }
 
-  /** Finds the ping that a pong answers. */
+  /** Resolves the pings that a pong answers. */
   onPong(data: Uint8Array): void {
     if (data.length !== 4 || this.#pings === undefined) return;
     const payload = new DataView(data.buffer, data.byteOffset, 4).getUint32(0);
@@ -154,7 +155,7 @@ export class Liveness implements DeadlineOwner, PumpOwner {
     }
   }
 
-  /** No pong comes any more, and none is needed. */
+  /** Ends everything: no pong can come any more. */
   onClosed(closed: Closed): void {
     this.#heartbeat?.cancel();
     this.#idle?.cancel();

@@ -24,7 +24,7 @@ export function nextMaskingKey(): number {
     next = 0;
   }
   const key = pool[next]!;
-  // A key that is used is not kept: memory that leaks must not tell it.
+  // A key that has been used is not kept in memory, which might leak.
   pool[next++] = 0;
   return key;
 }

@@ -1,12 +1,12 @@
 /**
- * The parts of a message that is sent as they come.
+ * The parts of a message that is sent in fragments, read from an iterable.
  *
  * @module
  */
 
 import { handled } from "./_waiter.ts";
 
-/** Reads the parts of a message, and can be told not to wait for the next. */
+/** Reads the parts; the wait for the next one can be interrupted. */
 export class PartReader {
   readonly #iterator:
     | AsyncIterator<string | Uint8Array>
@@ -30,7 +30,7 @@ export class PartReader {
       : source[Symbol.iterator]();
   }
 
-  /** The next part, if there is one. */
+  /** Waits for the next part. */
   next(): Promise<IteratorResult<string | Uint8Array>> {
     return new Promise((resolve, reject) => {
       this.#reject = reject;
@@ -49,24 +49,32 @@ export class PartReader {
     }
   }
 
-  /** Makes the `next()` that waits, if one does, reject. */
+  /** Makes a `next()` that is pending reject. */
   interrupt(error: unknown): void {
     this.#reject?.(error);
   }
 
-  /** Tells the source that no more is wanted, unless it has ended. */
+  /** Calls `return()` of the source, unless it has ended. */
   leave(): void {
     if (this.#isDone) return;
     this.#isDone = true;
     try {
       handled(Promise.resolve(this.#iterator.return?.()));
     } catch {
-      // It was not wanted any more.
+      // What the source throws now is of no interest.
     }
   }
 }
 
-/** What a message is by its first part, or by what was said of it. */
+/**
+ * The type of a message.
+ *
+ * @param part Its next part.
+ * @param begun The type so far; `undefined` for the first part.
+ * @param said The type that the caller asked for, if any.
+ * @throws {TypeError} If the part is neither a string nor bytes, or a string
+ * does not fit.
+ */
 export function typeOfPart(
   part: unknown,
   begun: "text" | "binary" | undefined,

@@ -1,6 +1,6 @@
 /**
- * The value in brackets, fit for a message: printable ASCII, escapes for the
- * rest, and no longer than a line, since it may be the peer's.
+ * The value in brackets, for an error message. It may be the peer's: all but
+ * printable ASCII is escaped, and it is cut after 64 characters.
  */
 export function quote(value: string): string {
   const text = value.length > 64 ? value.slice(0, 64) : value;
@@ -9,8 +9,9 @@ export function quote(value: string): string {
 }
 
 /**
- * The text as people wrote it, but on one line, and in one direction: what ends
- * lines, rings bells or reorders what stands beside it is escaped.
+ * The text in its own script, for an error message: control and format
+ * characters are escaped, which could end the line or change the direction of
+ * the text.
  */
 export function legible(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escape);

@@ -1,34 +1,35 @@
 /**
- * The memory that a connection reads into. Messages are views on it, so what
- * has been read is not written over; small when little arrives, so that an idle
- * connection costs little.
+ * The memory that a connection reads into. Messages are views on it, so it is
+ * not overwritten while one may be in use. It is small while little arrives, so
+ * that an idle connection costs little.
  *
  * @module
  */
 
-// What a read is expected to bring, in bytes; it grows as soon as a read brings
-// as much as there was room for. A buffer holds several reads, and an idle
-// connection two of the smallest.
+// How much a read is expected to bring, in bytes. More is expected as soon as a
+// read fills its room. A buffer holds several reads; that of an idle connection
+// holds two of the smallest.
 const SMALLEST_READ = 128;
 const LARGEST_READ = 64 * 1024;
 const GROWTH = 8;
 const READS_PER_BUFFER = 8;
 const LARGEST_BUFFER = 256 * 1024;
 
-// After so many reads that bring much less than expected, less is expected.
+// After this many reads that bring much less than expected, less is expected.
 const QUIET_READS = 8;
 
-/** Where the next bytes are read to. */
+/** The buffer of one connection. */
 export class ReadBuffer {
   #buffer: Uint8Array<ArrayBuffer> | undefined;
-  // Up to #kept the buffer is in somebody's hands, up to #used it is filled.
+  // Up to #kept the buffer may be in use by the program, up to #used it is
+  // filled.
   #kept = 0;
   #used = 0;
   #expected = SMALLEST_READ;
   #quiet = 0;
   #isLent = false;
 
-  /** Room for the next read. */
+  /** The room for the next read. */
   room(): Uint8Array<ArrayBuffer> {
     const buffer = this.#buffer;
     const expected = this.#expected;
@@ -45,9 +46,9 @@ export class ReadBuffer {
   }
 
   /**
-   * Takes what has been read off the room.
+   * Returns what was read into the room.
    *
-   * @param length How many bytes there are at the beginning of the room.
+   * @param length How many bytes were read.
    */
   filled(length: number): Uint8Array<ArrayBuffer> {
     const buffer = this.#buffer!;
@@ -66,14 +67,14 @@ export class ReadBuffer {
     return bytes;
   }
 
-  /** Says that a view on what was last read is in somebody's hands. */
+  /** Marks what was read last as in use by the program. */
   lend(): void {
     this.#isLent = true;
   }
 
   /**
-   * Says that all that was read has been looked at and delivered: unless some of
-   * it is lent, the same room is used again.
+   * Called when all that was read is parsed: the next read takes the same room
+   * again, unless a message is a view on it.
    */
   reuse(): void {
     if (this.#isLent) this.#kept = this.#used;

@@ -1,26 +1,31 @@
 /**
- * How connections share the one thread: microtasks that all use, and turns for
- * those whose messages take long.
+ * How connections share the one thread: one microtask for all that have
+ * something to do soon, and turns for those whose messages take long.
  *
  * @module
  */
 
 import { areTimersShared } from "./_platform.ts";
 
-/** Somebody who takes turns. */
+/** What takes turns: a connection, or a loop that accepts connections. */
 export interface TurnTaker {
-  /** What it has worked, in milliseconds: {@linkcode endWork}, {@linkcode addWork}. */
+  /**
+   * How long it has worked, in milliseconds: the sum of what
+   * {@linkcode endWork} and {@linkcode addWork} have returned.
+   */
   work: number;
-  /** Called by {@linkcode soon}. */
+  /** Called in the microtask that {@linkcode soon} was asked for. */
   onMicrotask(): void;
-  /** Called by {@linkcode takeTurns}. */
+  /** Called when the turn comes that {@linkcode takeTurns} was asked for. */
   onTurn(): void;
 }
 
-// Those that have something to do in the next microtask, which they share.
+// Those to be called in the next microtask.
 let due: TurnTaker[] = [];
 
-/** Calls it in the next microtask, all that ask in the same one. */
+/**
+ * Has a taker called in the next microtask, which all share that ask for one.
+ */
 export function soon(taker: TurnTaker): void {
   if (due.push(taker) === 1) queueMicrotask(onMicrotask);
 }
@@ -37,42 +42,48 @@ function onMicrotask(): void {
   }
 }
 
-/** Throws where it disturbs nobody else: an extension's mistake, say. */
+/**
+ * Throws in a microtask of its own, so that the caller can go on with others.
+ */
 export function rethrow(error: unknown): void {
   queueMicrotask(() => {
     throw error;
   });
 }
 
-// Those that have had their turn. A few of them go on when all others were served
-// that had something to do: those that have worked least, so that who works little
-// waits for nobody who works much, however many these are.
+// Those that wait for a turn. After the event loop has served all others, up to
+// TAKERS of them go on: those with the least work so far, so that a connection
+// with little to do does not wait for busy ones, however many there are.
 const resting: TurnTaker[] = [];
 const TAKERS = 4;
 
-// What the last of them had worked. Who has worked less, because it came later or
-// had nothing to do, is owed one turn for that and no more.
+// The most work that a taker had when its turn came. One that waits with less,
+// since it is new or was idle, is counted as only one turn behind this:
+// otherwise it could keep the thread until it had worked as long as all others.
 let least = 0;
 
-// How long all of them may work, in milliseconds, before it is the others' turn;
-// since the last turn, and since when somebody is at work.
+// How long all takers together may work before others get a turn, in
+// milliseconds.
 const TURN = 10;
+// How long they have worked since `beganAnew`, when others last had a turn,
+// without the work that goes on since `since`.
 let worked = 0;
 let beganAnew = 0;
 let since: number | undefined;
 let watch: ReturnType<typeof setTimeout> | undefined;
 
-// For how long who is done with its work later is taken to have worked at most: it
-// may have waited for something else.
+// The most that addWork() counts, in milliseconds: not all of that time need
+// have been work.
 const LATER_WORK = 5;
 
-// A timer that is due already leaves no time to look for the others: it begins
-// anew with each that rests, for so many milliseconds.
+// A timer that is due runs before the event loop looks at sockets. So it is set
+// again with each taker that begins to rest, but for no longer than this, in
+// milliseconds.
 const LATEST = 100;
 let timer: ReturnType<typeof setTimeout> | undefined;
 let setAt = 0;
 
-/** Calls it when the others have had their turn. */
+/** Has a taker called when others have had their turn. */
 export function takeTurns(taker: TurnTaker): void {
   if (!areTimersShared) {
     setTimeout(() => {
@@ -91,7 +102,7 @@ export function takeTurns(taker: TurnTaker): void {
 }
 
 /**
- * Says that what comes now may take a while.
+ * Begins work that may take a while.
  *
  * @returns Whether {@linkcode endWork} has to follow: not within other work.
  */
@@ -101,7 +112,7 @@ export function beginWork(): boolean {
   return true;
 }
 
-/** Says that the work is done for now, and returns how long it took. */
+/** Ends the work, and returns how long it took, in milliseconds. */
 export function endWork(): number {
   const work = performance.now() - since!;
   worked += work;
@@ -110,25 +121,27 @@ export function endWork(): number {
 }
 
 /**
- * Counts what was done since a time, such as by who waits for messages, and
- * returns how long it took.
+ * Counts the time since `begin` as work, such as that of the program with the
+ * messages it was given, and returns how much was counted, in milliseconds.
  */
 export function addWork(begin: number): number {
-  if (since !== undefined) return 0; // it is counted anyway
+  if (since !== undefined) return 0; // endWork() will count it
   const now = performance.now();
   const work = Math.min(now - begin, LATER_WORK);
   worked += work;
-  // Many may have waited at the same time: there was no more time than this.
+  // Several may count the same time: together they have worked no longer than
+  // this.
   const most = now - beganAnew;
   if (most >= 0 && worked > most) worked = most;
   return work;
 }
 
 /**
- * Begins anew if the others get their turn by themselves; for who reads on. A
- * timer comes through only after the loop has looked at all sockets; where it does
- * so anyway, to rest would cost the 2 ms that the shortest timer takes (S3 of the
- * benchmark: 18 % of the messages, and a p99 of 4.7 ms instead of 0.7).
+ * Finds out whether the event loop serves others without anybody resting: if it
+ * gets to a timer, it has looked at all sockets, and work is counted from zero.
+ * To rest needlessly costs the 2 ms that Deno's shortest timer takes: in the
+ * benchmark's S3, 18 % of the messages, and a p99 of 4.7 ms instead of 0.7.
+ * Called before each read.
  */
 export function watchLoop(): void {
   if (watch !== undefined || workedSoFar() < TURN / 2) return;
@@ -139,7 +152,10 @@ export function watchLoop(): void {
   }, 0);
 }
 
-/** Leaves no timer behind: for who ends. Others that read on set it again. */
+/**
+ * Clears that timer, which other connections set again; called by one that
+ * ends.
+ */
 export function unwatchLoop(): void {
   if (watch === undefined) return;
   clearTimeout(watch);
@@ -147,9 +163,9 @@ export function unwatchLoop(): void {
 }
 
 /**
- * Whether those who work may go on, or it is the others' turn. Who finds something
- * to read at once, each time, would keep the thread to itself: Deno looks after
- * other sockets when there is nothing else to do, or after 61 rounds of up to 128
+ * Whether work may go on, or others get a turn first. A connection that always
+ * has something to read would otherwise keep the thread: Deno looks at other
+ * sockets when there is nothing else to do, or after 61 rounds of up to 128
  * reads.
  */
 export function mayGoOn(): boolean {
@@ -180,7 +196,9 @@ function onTurn(): void {
   }
 }
 
-/** Takes out who has worked least; of several, who has waited longest. */
+/**
+ * Takes out the one with the least work; of equals, the one that came first.
+ */
 function next(): TurnTaker {
   let first = 0;
   for (let i = 1; i < resting.length; i++) {

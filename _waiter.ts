@@ -1,5 +1,6 @@
 /**
- * Calls that wait for something, in order, and can be cancelled.
+ * Calls that wait for something, served in order, each of which can be
+ * cancelled.
  *
  * @module
  */
@@ -9,7 +10,7 @@ interface Waiter<T> {
   reject(error: unknown): void;
 }
 
-/** Those who wait, the first to come the first to be served. */
+/** Calls that wait for a value: first come, first served. */
 export class Waiters<T> {
   #waiters: Waiter<T>[] = [];
   #shared: Promise<T> | undefined;
@@ -22,7 +23,7 @@ export class Waiters<T> {
   /**
    * Waits to be served.
    *
-   * @param signal Cancels the wait; nobody else is disturbed.
+   * @param signal Cancels this wait alone.
    */
   wait(signal?: AbortSignal): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -49,38 +50,38 @@ export class Waiters<T> {
   }
 
   /**
-   * Waits to be served with all others, by one promise for all that ask so: it
-   * may be asked for a million times by who never looks at it.
+   * Waits for the next `serveAll()`, with one promise for all that call this: a
+   * program that ignores it may ask a million times.
    */
   waitTogether(): Promise<T> {
     return this.#shared ??= handled(this.wait());
   }
 
-  /** Serves the first who waits. */
+  /** Serves the first that waits. */
   serve(value: T): void {
     this.#waiters.shift()?.resolve(value);
   }
 
-  /** Serves all who wait now. */
+  /** Serves all that wait now. */
   serveAll(value: T): void {
     if (this.#waiters.length === 0) return;
     this.#shared = undefined;
     for (const waiter of this.#waiters.splice(0)) waiter.resolve(value);
   }
 
-  /** Turns all away who wait now. */
+  /** Rejects all that wait now. */
   rejectAll(error: unknown): void {
     this.#shared = undefined;
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 }
 
-/** What one at a time can do: the first to come is the first to do it. */
+/** A lock: one at a time holds it, in the order in which they came. */
 export class Turnstile {
-  // Resolved when the last who has come is through.
+  // Resolves when all that have come so far are done.
   #last: Promise<void> | undefined;
 
-  /** Whether nobody does it, or waits to. */
+  /** Whether nobody holds it, or waits for it. */
   get isFree(): boolean {
     return this.#last === undefined;
   }
@@ -88,8 +89,8 @@ export class Turnstile {
   /**
    * Waits for a turn.
    *
-   * @param signal Cancels the wait; nobody else is disturbed.
-   * @returns What ends the turn.
+   * @param signal Cancels this wait alone.
+   * @returns The function that ends the turn.
    */
   async take(signal?: AbortSignal): Promise<() => void> {
     const before = this.#last;
@@ -128,7 +129,9 @@ function unlessAborted(
   });
 }
 
-/** Keeps a rejection that nobody looks at from ending the program. */
+/**
+ * Marks a promise's rejection as handled: ignored, it does not end the program.
+ */
 export function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;
