@@ -1,7 +1,7 @@
 /**
- * Frames' headers, read off bytes that are cut anywhere, and judged: by what
- * holds for a frame by itself, and by whether a message is unfinished (RFC 6455
- * §5.2, §5.4).
+ * Reads the headers of frames off bytes that are cut anywhere, and judges them:
+ * by the rules for a single frame (RFC 6455 §5.2), and by those for fragments
+ * (§5.4).
  *
  * @module
  */
@@ -18,7 +18,7 @@ import {
   type Role,
 } from "./frame.ts";
 
-// What holds without extensions, for all connections.
+// The rules without an extension, shared by all connections.
 const RULES: Record<Role, FrameRules> = {
   client: { role: "client" },
   server: { role: "server" },
@@ -43,7 +43,7 @@ export class HeaderReader {
 
   /**
    * @param role Which end receives.
-   * @param reservedBits Those that an extension has claimed.
+   * @param reservedBits Those that the extension claims.
    */
   constructor(role: Role, reservedBits: number) {
     // RFC 7692 §6: the bit stands on the first frame of a message only
@@ -57,7 +57,7 @@ export class HeaderReader {
   }
 
   /**
-   * Takes a header, or what there is of it.
+   * Reads a header, or what has arrived of it.
    *
    * @param bytes What has been received.
    * @param position Where the header begins, or goes on.
@@ -76,7 +76,7 @@ export class HeaderReader {
     if (had === 0 && this.#decode(bytes, position, isWithinMessage)) {
       return position + this.header.byteLength;
     }
-    // A header that was cut is put together in memory of its own.
+    // A header that is cut is joined in memory of its own.
     const partial = this.#partial ??= new Uint8Array(MAX_FRAME_HEADER_LENGTH);
     const available = bytes.length - position;
     const length = Math.min(available, MAX_FRAME_HEADER_LENGTH - had);
@@ -91,8 +91,8 @@ export class HeaderReader {
   }
 
   /**
-   * Decodes a header, and judges what is there of it as soon as there are two
-   * bytes, in the order in which a whole header is judged: the verdict does not
+   * Decodes a header. As soon as two bytes are there, they are judged by the
+   * same rules, in the same order, as a whole header: the verdict does not
    * depend on how the bytes were cut.
    */
   #decode(
@@ -130,7 +130,7 @@ export class HeaderReader {
   #check(isWithinMessage: boolean): void {
     const { header } = this;
     const { opcode } = header;
-    // The same is said of it whether or not all of its length has arrived.
+    // The message is the same whether or not all of the length has arrived.
     if (opcode & 0x8) {
       header.payloadLength = Math.min(header.payloadLength, 126);
     }

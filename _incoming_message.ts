@@ -1,6 +1,6 @@
 /**
- * The message that is being received: fragments joined, limits kept, text
- * checked as it arrives.
+ * The message that is being received: joins its fragments, applies limits, and
+ * checks text as it arrives.
  *
  * @module
  */
@@ -11,11 +11,11 @@ import type { NegotiatedExtension } from "./extension.ts";
 import type { BinaryMessage, MessageChunk, TextMessage } from "./_events.ts";
 import { decodeUtf8, Utf8Validator } from "./_utf8.ts";
 
-// How much memory a header's announcement alone can make this side reserve, in
-// bytes. Up to here a message is received without being moved.
+// How much memory is reserved because a header announces it, in bytes. A
+// message up to this length is never moved.
 const RESERVED_AHEAD = 1024 * 1024;
 
-/** What a message may be. */
+/** The limits of a message. */
 export interface IncomingMessageLimits {
   /** The largest message, in bytes. */
   maxMessageSize: number;
@@ -50,7 +50,7 @@ export function messageTooBig(
   );
 }
 
-/** Where text is not UTF-8 that lacks its last bytes. */
+/** For {@linkcode invalidUtf8}: the text lacks its last bytes. */
 export const CUT_OFF = "it ends within a character";
 
 /** The error for text that is not UTF-8. */
@@ -62,14 +62,14 @@ export function invalidUtf8(where: string): ProtocolError {
 }
 
 /**
- * Takes back the memory of a message with `reusesMemory`. What is a view on
- * bytes that were received has a header in front of it, and stays.
+ * Takes back the memory of a message. One that is a view on received bytes,
+ * with its header in front of it, is left alone.
  */
 export function reuseMemory(data: Uint8Array<ArrayBuffer>): void {
   if (data.byteOffset === 0) giveBackBuffer(new Uint8Array(data.buffer));
 }
 
-/** Takes one message after the other, frame by frame and part by part. */
+/** Takes messages one after the other, frame by frame and part by part. */
 export class IncomingMessage {
   readonly #limits: IncomingMessageLimits;
   readonly #textAs: "string" | "bytes";
@@ -79,7 +79,8 @@ export class IncomingMessage {
   #type: "text" | "binary" | undefined;
   #extension: NegotiatedExtension | undefined;
   #fragments = 0;
-  // What the headers have announced, and what has come out of the extension.
+  // The lengths that headers have announced, and what came out of the
+  // extension.
   #announced = 0;
   #length = 0;
   #memory: Uint8Array<ArrayBuffer> | undefined;
@@ -102,7 +103,7 @@ export class IncomingMessage {
     this.#inPlace = inPlace;
   }
 
-  /** What the begun message is; `undefined` if none is begun. */
+  /** The type of the begun message; `undefined` if none is begun. */
   get type(): "text" | "binary" | undefined {
     return this.#type;
   }
@@ -133,9 +134,9 @@ export class IncomingMessage {
   }
 
   /**
-   * Takes what the next frame's header says, before its payload.
+   * Announces the next frame, before its payload.
    *
-   * @throws {ProtocolError} If the message goes over a limit with it.
+   * @throws {ProtocolError} If the message exceeds a limit with it.
    */
   announce(payloadLength: number, fin: boolean): void {
     const { maxFragments, maxMessageSize } = this.#limits;
@@ -161,7 +162,8 @@ export class IncomingMessage {
   }
 
   /**
-   * Where the frame's rest can be read to, to be delivered from there.
+   * The memory that the rest of the frame is to end up in, if it can be read
+   * there.
    *
    * @param remaining How much of the frame has not arrived, in bytes.
    */
@@ -214,7 +216,7 @@ export class IncomingMessage {
     return { type, data: this.#textAs === "bytes" ? data : decodeUtf8(data) };
   }
 
-  /** Delivers the begun message in chunks from now on. */
+  /** Delivers this message in chunks from now on. */
   goInChunks(): void {
     if (this.#inChunks) return;
     this.#inChunks = true;
@@ -234,13 +236,13 @@ export class IncomingMessage {
     this.#takeOutput(piece);
   };
 
-  /** Takes bytes as they are delivered: unmasked, transformed back. */
+  /** Takes bytes of the message itself: unmasked, and out of the extension. */
   #takeOutput(piece: Uint8Array<ArrayBuffer>): void {
     if (piece.length === 0) return;
     const { maxMessageSize } = this.#limits;
     const room = maxMessageSize - this.#length;
     this.#length += piece.length;
-    // What is wrong first is told, however the bytes were cut.
+    // Of two faults the first is reported, however the bytes were cut.
     this.#validate(piece, 0, Math.min(piece.length, room));
     if (piece.length > room) throw messageTooBig(maxMessageSize, this.#length);
     if (this.#inChunks) {
@@ -262,7 +264,7 @@ export class IncomingMessage {
       const memory = this.#memory!;
       const room = memory.length - this.#filled;
       if (room === 0) {
-        // The announcement was larger than what is reserved at once.
+        // More was announced than was reserved.
         this.#reserve(this.#announced - this.#filled, true);
         continue;
       }
@@ -305,9 +307,9 @@ export class IncomingMessage {
   }
 
   /**
-   * Makes room behind what is filled: as much as a header has announced, but
-   * never much more than what has really arrived; and, where the whole length
-   * is not known, in steps that double.
+   * Makes room for what a header has announced, but for not much more than has
+   * really arrived. Where further frames follow, memory grows in steps that
+   * double.
    */
   #reserve(length: number, isWhole: boolean): void {
     const memory = this.#memory;
@@ -318,7 +320,7 @@ export class IncomingMessage {
     else if (size > (memory?.length ?? 0)) this.#move(size);
   }
 
-  /** Makes the memory that large, or twice as large as it is. */
+  /** Makes the memory at least that large; if it grows, to twice its size. */
   #grow(size: number): void {
     const length = this.#memory?.length ?? 0;
     if (size <= length) return;

@@ -1,6 +1,6 @@
 /**
- * One outgoing message in the making: fragments in, payloads of frames out (RFC
- * 6455 §5.4).
+ * The message that is being sent in fragments: parts in, payloads of frames out
+ * (RFC 6455 §5.4).
  *
  * @module
  */
@@ -19,12 +19,12 @@ export class OutgoingMessage {
   /** The reserved bits of its first frame. */
   readonly reservedBits: number;
   readonly #extension: NegotiatedExtension | undefined;
-  // The first half of a pair that a string was cut within, or "".
+  // The first half of a surrogate pair that a part was cut within, or "".
   #highSurrogate = "";
 
   /**
    * @param type What the message is.
-   * @param extension What it goes through, if anything.
+   * @param extension Transforms it, if any does.
    */
   constructor(
     type: "text" | "binary",

@@ -1,6 +1,6 @@
 /**
- * The bytes owed to the peer: frames written one behind the other into as few
- * buffers as possible, so that all that is queued goes out in one write.
+ * The bytes owed to the peer. Frames are encoded one behind the other into as
+ * few buffers as possible, so that all that is queued goes out in one write.
  *
  * @module
  */
@@ -17,19 +17,20 @@ import { giveBackBuffer, LARGEST_BUFFER, lendBuffer } from "./_buffers.ts";
 import { nextMaskingKey } from "./_masking_keys.ts";
 
 /**
- * From this length on, in bytes, a payload that need not be masked is written
- * from where it is: a further write costs less than to copy so many bytes.
+ * From this length on, in bytes, a payload that is not masked is written from
+ * where it is: one more write costs less than to copy it.
  */
 export const REFERENCE_FROM = 128 * 1024;
 
-// The length of a payload from which on its header takes more than two bytes.
+// A payload shorter than this has a header of two bytes, unless it is masked.
 const SHORT = 126;
 
 // Up to this length a loop is faster than TypedArray.prototype.set: 11 ns for
 // 16 bytes against 37, 51 for 64 against 42.
 const LOOP_UP_TO = 32;
 
-// Longer strings are encoded apart: three bytes a unit have to be reserved.
+// Longer strings are encoded apart: in place, three bytes for each UTF-16 code
+// unit have to be reserved.
 const LONGEST_TEXT_IN_PLACE = 16 * 1024;
 
 const encoder = new TextEncoder();
@@ -37,7 +38,7 @@ const encoder = new TextEncoder();
 const MASKED: FrameHeaderLengthOptions = { masked: true };
 const UNMASKED: FrameHeaderLengthOptions = { masked: false };
 
-// The header of the frame that is being written: none is made for each.
+// The header of the frame that is being written, reused for all.
 const scratch: FrameHeaderInit = {
   fin: true,
   reservedBits: 0,
@@ -50,8 +51,7 @@ const scratch: FrameHeaderInit = {
 export class Output {
   readonly #masks: boolean;
   readonly #headers: FrameHeaderLengthOptions;
-  // Full chunks come before what is in #buffer; those that are lent buffers
-  // go back to their pool.
+  // Full chunks, which come before #buffer. Lent buffers go back to their pool.
   #chunks: { bytes: Uint8Array; lent: Uint8Array<ArrayBuffer> | undefined }[] =
     [];
   #buffer: Uint8Array<ArrayBuffer> | undefined;
@@ -102,7 +102,7 @@ export class Output {
     this.#advance(end);
   }
 
-  /** Queues a text as one frame, encoded right behind its header. */
+  /** Queues a text as one frame, encoded in place behind its header. */
   text(opcode: number, text: string): void {
     const units = text.length;
     if (units > LONGEST_TEXT_IN_PLACE) {
@@ -129,8 +129,8 @@ export class Output {
 
   /**
    * Queues a whole frame that is encoded already, unmasked. Its bytes must never
-   * change: they are copied where that saves a write, and not otherwise. Sent
-   * to 1,000 connections, 4 KiB then take 15 µs each, and 21 if copied.
+   * change: they are copied only where that saves a write. Sent to 1,000
+   * connections, 4 KiB take 15 µs each, and 21 if copied.
    */
   encoded(bytes: Uint8Array): void {
     if (bytes.length >= REFERENCE_FROM) {
@@ -148,8 +148,8 @@ export class Output {
   }
 
   /**
-   * Takes the next bytes to write, as many as lie together. Once they are
-   * written, and before the next call, {@linkcode release} is due.
+   * Takes the next contiguous bytes to write. {@linkcode release} is to be
+   * called once they are written, and before the next call.
    */
   take(): Uint8Array | undefined {
     if (this.#chunks.length === 0) this.#seal();
@@ -160,13 +160,16 @@ export class Output {
     return chunk.bytes;
   }
 
-  /** Says that what was taken is written, or will never be. */
+  /**
+   * Gives back the buffer of what was taken, which is written, or never will
+   * be.
+   */
   release(): void {
     if (this.#taken !== undefined) giveBackBuffer(this.#taken);
     this.#taken = undefined;
   }
 
-  /** Forgets all that is queued: nobody will read it. */
+  /** Drops all that is queued. */
   clear(): void {
     this.#alone = undefined;
     this.#chunks = [];
@@ -190,7 +193,10 @@ export class Output {
     return header;
   }
 
-  /** A header of two bytes (§5.2), without an object or a check for it. */
+  /**
+   * A frame with a header of two bytes (§5.2), written without an object for
+   * it.
+   */
   #shortFrame(
     opcode: number,
     payload: Uint8Array,
@@ -237,7 +243,7 @@ export class Output {
     }
   }
 
-  /** Makes room for so many bytes behind #length. */
+  /** Makes room for that many bytes behind #length. */
   #reserve(length: number): Uint8Array<ArrayBuffer> {
     if (this.#alone !== undefined) this.#join(length);
     const buffer = this.#buffer;
@@ -249,8 +255,9 @@ export class Output {
         return this.#buffer = lendBuffer(length);
       }
     }
-    // As much as last time, so that bursts of small frames are not moved again
-    // and again; but a peer that reads no more must not hold much.
+    // As large as the last one, so that a burst of small frames is not moved
+    // again and again; but not very large, since the peer may have stopped
+    // reading.
     const likely = Math.min(this.#lastLength, 16384);
     const larger = lendBuffer(Math.max(needed, likely));
     if (buffer !== undefined) {
@@ -260,7 +267,7 @@ export class Output {
     return this.#buffer = larger;
   }
 
-  /** Puts a frame that is no longer alone into a buffer, if both fit. */
+  /** Copies the frame in #alone into a buffer, if what follows fits as well. */
   #join(length: number): void {
     const bytes = this.#alone!;
     if (bytes.length + length > LARGEST_BUFFER) {

@@ -1,6 +1,6 @@
 /**
- * UTF-8 as RFC 6455 §8.1 wants it: checked as bytes arrive, byte order marks
- * kept, and turned into strings only where somebody asks for strings.
+ * UTF-8 (RFC 6455 §8.1): checked as bytes arrive, and decoded with byte order
+ * marks kept.
  *
  * @module
  */
@@ -8,8 +8,8 @@
 import { isNativeUtf8Fast, nodeBuffer } from "./_platform.ts";
 import { type IsUtf8, loadUtf8Simd } from "./_utf8_simd.ts";
 
-// What a check takes in Deno 2.9, in nanoseconds (SIMD is that of WebAssembly,
-// its ASCII from 4 KiB on that of the platform):
+// What a check takes in Deno 2.9, in nanoseconds ("SIMD" is WebAssembly; from 4
+// KiB on it asks the platform first whether all is ASCII):
 //
 //                                loop     native    SIMD
 //     32 B of ASCII                21         47      32
@@ -21,8 +21,7 @@ import { type IsUtf8, loadUtf8Simd } from "./_utf8_simd.ts";
 //     64 KiB, one é in 1,000   23,700      2,600   3,300
 //     64 KiB, Chinese and ASCII 89,000    57,000  10,000
 //
-// Below this many bytes the loop is at least as fast as anything that has to be
-// called.
+// Below this many bytes the loop is fastest.
 const LOOP_BELOW = 32;
 
 // Up to this many bytes `utf8Slice` is faster than TextDecoder, which looks for
@@ -61,7 +60,7 @@ export function isUtf8(
     : isLongUtf8(bytes, start, end);
 }
 
-// What is best here is chosen when it is first needed.
+// Chosen on first use.
 let isLongUtf8: IsUtf8 = (bytes, start, end) => {
   isLongUtf8 = chooseIsUtf8();
   return isLongUtf8(bytes, start, end);

@@ -235,7 +235,7 @@ const encoder = new TextEncoder();
 
 const AS_GIVEN: SendOptions = {};
 
-// In the place of a message in parts whose beginning is awaited.
+// Stands for a message in parts of which nothing has arrived.
 const AWAITED = {} as IncomingStream;
 
 /**
@@ -311,8 +311,9 @@ export class WebSocketConnection
   readonly #highWaterMark: number;
   readonly #maxBufferedAmount: number;
 
-  // Whose parts are being received, or sent.
+  // The message that is being received in parts.
   #incoming: IncomingStream | undefined;
+  // Held by a message that is being sent in fragments, and made for the first.
   #turnstile: Turnstile | undefined;
   #closed: Promise<CloseInfo> | undefined;
   #readable: ReadableStream<Message> | undefined;
@@ -335,7 +336,8 @@ export class WebSocketConnection
     this.role = options.role;
     this.protocol = options.protocol;
     const { extension } = options;
-    // What it does is the connection's matter alone.
+    // Not the negotiated extension itself: its state is not for others to
+    // change.
     this.extension = extension &&
       { name: extension.name, parameters: extension.parameters };
     this.request = options.request;
@@ -347,7 +349,7 @@ export class WebSocketConnection
       inPlace: true,
       mayGoOn,
     });
-    // One object for all who have to do with time and room.
+    // One object, shared by the pump and the liveness.
     const limits = {
       maxReadAhead: options.maxReadAhead ?? 64 * 1024,
       maxReadAheadMessages: options.maxReadAheadMessages ?? 64,
@@ -442,7 +444,7 @@ export class WebSocketConnection
           this.#incoming === undefined && !this.#pump.isConsumed &&
           !this.#pump.isAwaited
         ) {
-          // What is there already is handed out without waiting.
+          // A message that has arrived needs no further promise.
           const message = this.#pump.take();
           if (message !== undefined) {
             return Promise.resolve({ value: message.data, done: false });
@@ -546,7 +548,7 @@ export class WebSocketConnection
     signal?.throwIfAborted();
     this.#incoming = AWAITED;
     this.#takeParts(true);
-    // At once, since what has arrived may be looked at before the `finally`.
+    // Not only in `finally`, before which messages may be parsed.
     const onAbort = () => this.#takeParts(false);
     signal?.addEventListener("abort", onAbort);
     let first: Received | undefined;
@@ -582,7 +584,7 @@ export class WebSocketConnection
   }
 
   #readParts(first: Received, onEnd: () => void): ReadableStream<Message> {
-    // What pull() has begun to wait for, cancel() has to look at.
+    // The part that pull() waits for: cancel() must not skip past it.
     let waiting: Promise<Received> | undefined = Promise.resolve(first);
     let isCancelled = false;
     const next = async (): Promise<Received> => {
@@ -716,7 +718,10 @@ export class WebSocketConnection
     }
   }
 
-  /** Queues a message; returns the length of bytes that may be referred to. */
+  /**
+   * Queues a message; returns the length of bytes that may be used without a
+   * copy.
+   */
   #queue(
     message: string | Uint8Array | PreparedMessage,
     options: SendOptions,
@@ -725,7 +730,7 @@ export class WebSocketConnection
       if (options.type === "binary") {
         this.#protocol.sendBinary(encoder.encode(message), options);
       } else this.#protocol.sendText(message, options);
-      return 0; // nobody else has the bytes
+      return 0; // the program does not have the bytes
     }
     if (message instanceof Uint8Array) {
       if (options.type === "text") this.#protocol.sendText(message, options);
@@ -759,10 +764,11 @@ export class WebSocketConnection
   }
 
   /**
-   * Writes soon, and says how long the caller has to wait.
+   * Schedules a write, and returns what the caller has to wait for.
    *
-   * @param before How many bytes waited before, which tells who has not waited.
-   * @param referenced How many bytes may be referred to until they are written.
+   * @param before How many bytes waited before: above the high water mark, the
+   * caller has not waited for an earlier send.
+   * @param referenced How many of its bytes may be used without a copy.
    */
   #afterQueueing(
     before: number,
@@ -1014,7 +1020,7 @@ export class WebSocketConnection
   }
 
   #fail(message: string, cause: unknown): void {
-    // Who is closing has said why, and a peer that is has said so, too.
+    // A Close frame has gone one way or the other already.
     if (!this.isOpen) return;
     this.#protocol.fail(
       new ProtocolError(message, {
@@ -1032,7 +1038,7 @@ export class WebSocketConnection
     if (this.#pump.closed !== undefined) {
       throw new ConnectionClosedError(this.#pump.closed);
     }
-    // How it ends is not known before the peer has answered.
+    // The close code is not known before the peer has answered.
     throw new ConnectionClosedError(
       { code: CloseCode.AbnormalClosure, reason: "", wasClean: false },
       "The connection is being closed by this side",
@@ -1053,7 +1059,7 @@ export class WebSocketConnection
     );
   }
 
-  /** For those who cannot share the messages with anybody. */
+  /** For methods that take all messages, or parts of them. */
   #assertUnshared(): void {
     this.#assertWhole();
     if (!this.#pump.isAwaited) return;

@@ -76,7 +76,7 @@ export type {
   TextMessage,
 } from "./_events.ts";
 
-/** How messages are taken; the limits guard against the peer. */
+/** How messages are received, and limits that protect against the peer. */
 export interface MessageLimits {
   /**
    * The largest message to take, in bytes after decompression. It is checked
@@ -163,8 +163,8 @@ export interface FragmentOptions extends ProtocolSendOptions {
 // than this, in bytes; past that it gets one for its latest ping (§5.5.3).
 const MAX_QUEUED_PONGS = 65536;
 
-// How much compressed data is inflated before what came out is looked at, in
-// bytes: deflate makes at most 1,032 times as much of it.
+// How much compressed data is inflated in one step, in bytes: it becomes at
+// most 1,032 times as much.
 const MAX_TRANSFORMED_AT_ONCE = 1024;
 
 const NO_FRAME = -1;
@@ -296,7 +296,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   #isCloseDelivered = false;
   #hasIgnoredInput = false;
 
-  // What has been received and not been looked at.
+  // What has been received; from #position on it has not been parsed.
   #bytes: Uint8Array<ArrayBuffer> = EMPTY;
   #position = 0;
   readonly #headers: HeaderReader;
@@ -309,8 +309,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
 
   // The message being sent in fragments.
   #outgoing: OutgoingMessage | undefined;
-  // How many bytes of pongs wait to be taken, and where the last one ends in what
-  // waits: other output may always wait behind it.
+  // How many bytes of pongs wait to be taken, and where in the output the last
+  // of them ends.
   #pongsQueued = 0;
   #lastPongEnd = 0;
   #latestPong: Uint8Array<ArrayBuffer> | undefined;
@@ -636,7 +636,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     return bytes;
   }
 
-  /** All pongs that were queued are taken. */
+  /** Called when all pongs that were queued are taken. */
   #endPongs(): void {
     this.#pongsQueued = 0;
     if (this.#latestPong === undefined) return;
@@ -897,7 +897,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
       : this.#takePayload();
   }
 
-  // Chunks may have been asked for in the middle of a message.
+  // `chunks` may have been set in the middle of a message.
   #partSoFar(): MessageChunk | undefined {
     const message = this.#message;
     if (!this.chunks || message?.type === undefined) return undefined;
@@ -905,7 +905,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     return message.nextChunk();
   }
 
-  /** Takes a frame's header off the input. */
+  /** Takes a frame's header off the input; `false` if more bytes are needed. */
   #takeHeader(): boolean {
     const bytes = this.#bytes;
     if (this.#position === bytes.length) return false;
@@ -916,9 +916,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * The most common case, without a detour: a message of less than 64 KiB in
-   * one frame, all there and nothing wrong with it. Whatever else there is,
-   * `undefined` leaves to those who look closer.
+   * A fast path for the most common case: a message of less than 64 KiB in one
+   * frame that has arrived as a whole. Returns `undefined` for anything else,
+   * with nothing taken.
    */
   #takeShortMessage(): TextMessage | BinaryMessage | undefined {
     const bytes = this.#bytes;
@@ -949,7 +949,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     return this.#messageIn(first === FINAL_TEXT, start, end, maskingKey);
   }
 
-  /** A message in one frame, all there. */
+  /** Takes a message in one frame that has arrived as a whole. */
   #takeWholeMessage(end: number): TextMessage | BinaryMessage {
     const { opcode, maskingKey, payloadLength } = this.#header;
     const { maxMessageSize } = this.#limits;
@@ -1004,7 +1004,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     let length = Math.min(this.#remaining, bytes.length - start);
     if (length === 0 && this.#remaining > 0) return null;
     const { isTransformed } = message;
-    // What it inflates to waits for delivery, and takes time: a little at once.
+    // It may inflate to much, which has to be kept, and takes time.
     const isInSteps = message.isInChunks || this.#mayGoOn !== undefined;
     if (isTransformed && isInSteps) {
       length = Math.min(length, MAX_TRANSFORMED_AT_ONCE);
@@ -1072,7 +1072,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     this.#forgetInput();
   }
 
-  // What comes after a Close frame or a fault is not looked at.
+  // What comes after a Close frame or a fault is not parsed.
   #forgetInput(): void {
     this.#hasIgnoredInput ||= this.#position < this.#bytes.length;
     this.#bytes = EMPTY;
@@ -1140,14 +1140,14 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 }
 
-/** A `Uint8Array` and nothing else: slice() of Node's Buffer does not copy. */
+/** A `Uint8Array` of no subclass: slice() of Node's Buffer does not copy. */
 function plain(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return bytes.constructor === Uint8Array
     ? bytes
     : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-/** What is wrong with a text that came in one frame. */
+/** The error for a text in one frame that is not UTF-8. */
 function invalidFrame(bytes: Uint8Array): ProtocolError {
   const isCutOff = new Utf8Validator().push(bytes);
   return invalidUtf8(isCutOff ? CUT_OFF : "in a frame");
