@@ -1,10 +1,11 @@
 /**
  * Base64 for keys and passwords, in one place.
  *
- * `@std/encoding` is what counts. It is imported dynamically, as `@std/crypto`
- * is in `_sha1.ts`, so that a script still runs where the registry is out of
- * reach; then, and on Node 20, which lacks the `ArrayBuffer.prototype.transfer`
- * that it needs, the platform's own `btoa` takes its place.
+ * `@std/encoding` comes first. It is imported dynamically, as `@std/crypto` is
+ * in `_sha1.ts`, so that a script still runs where the registry is out of
+ * reach. There, and on Node 20, which lacks the
+ * `ArrayBuffer.prototype.transfer` that it needs, the platform's own `btoa`
+ * takes its place.
  *
  * @module
  */

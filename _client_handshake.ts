@@ -139,7 +139,7 @@ function parseUrl(url: string | URL): URL {
   try {
     parsed = new URL(url);
   } catch {
-    // Without the password, since errors end up in logs, as would the cause.
+    // Errors end up in logs: no password, and no cause, which would have it.
     const shown = String(url).replace(/\/\/[^/]*@/, "//...@");
     throw new SyntaxError(`Malformed URL, got ${quote(shown)}`);
   }
@@ -266,7 +266,7 @@ export function verifyUpgradeResponse(
     );
   }
   const protocol = fields.get("sec-websocket-protocol") ?? undefined;
-  // Several joined by a comma were not offered either: they are no token.
+  // Refuses repeated fields too: joined by a comma, they are no token.
   if (protocol !== undefined && !sent.protocols.includes(protocol)) {
     throw fail(
       `Sec-WebSocket-Protocol must be one that was offered, got ${

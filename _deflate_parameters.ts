@@ -31,7 +31,7 @@ interface ResponseParameters extends DeflateParameters {
   clientMaxWindowBits: number | undefined;
 }
 
-/** The limits that this side was told to put into its offers and responses. */
+/** What the options of this side demand in offers and responses. */
 export interface DeflateDemands {
   /** See {@linkcode DeflateParameters}. */
   serverNoContextTakeover: boolean;
@@ -61,7 +61,7 @@ export interface DeflateAgreement {
   incoming: Direction;
 }
 
-/** A parameter that is wrong, and why. */
+/** What is wrong with a parameter. */
 class ParameterError extends Error {
   override readonly name = "ParameterError";
 
@@ -167,7 +167,8 @@ export function offerParameters(demands: DeflateDemands): ExtensionParameters {
   const { clientMaxWindowBits = MAX_WINDOW_BITS } = demands;
   return writeParameters({
     ...demands,
-    // Without it, the server could not ask for less (§7.1.2.2).
+    // Always there: without it, the server must not limit the window
+    // (§7.1.2.2).
     clientMaxWindowBits: clientMaxWindowBits < MAX_WINDOW_BITS
       ? clientMaxWindowBits
       : true,

@@ -12,8 +12,8 @@ import { History, type Inflater } from "./_inflater.ts";
 import { type Leases, Spares } from "./_leases.ts";
 import type { Line, Place } from "./_line.ts";
 
-// How many machines are kept for no connection in particular: enough for those
-// that keep no context, which need one at a time.
+// How many compressors and decompressors are kept for no connection in
+// particular. Connections without context takeover need one at a time.
 const MAX_SPARES = 8;
 
 /** Compressors that wait for work. */
@@ -27,13 +27,14 @@ export const NAME = "permessage-deflate";
 
 /** What the connections of one {@linkcode Extension} have in common. */
 export interface SessionResources {
-  /** Who keeps compressors, and for how many connections. */
+  /** Compressors that are kept for connections. */
   deflaters: Leases<DeflateSession, Deflater>;
-  /** The same for decompressors. */
+  /** Decompressors that are kept for connections. */
   inflaters: Leases<DeflateSession, Inflater>;
   /**
-   * Those whose message has begun to come and keeps a decompressor, from the one
-   * that has waited longest for the rest of it; and how many there may be.
+   * Sessions with an unfinished message, which keeps a decompressor: the one
+   * that has waited longest for its next part comes first. And how many there
+   * may be.
    */
   unfinished: { readonly line: Line<DeflateSession>; readonly most: number };
   /** Names the compressor's settings. */
@@ -42,8 +43,8 @@ export interface SessionResources {
   threshold: { contextTakeover: number; noContextTakeover: number };
 }
 
-// To compress 256 KiB takes up to 60 ms, in which nobody else is
-// served. Longer messages are compressed if their sender says so.
+// To compress 256 KiB takes up to 60 ms, during which nobody else is served.
+// Longer messages are compressed only if their sender says so.
 const LONGEST = 256 * 1024;
 
 const NOTHING = new Uint8Array(0);
@@ -54,11 +55,11 @@ const EMPTY_BLOCK = 0x00;
 // 00 00 FF FF, which the receiver adds again (§7.2.1).
 const TAIL_LENGTH = 4;
 
-// A window of 256 bytes is taken to be twice as large, as it is with peers whose
-// zlib cannot do with less.
+// Where a window of 256 bytes was agreed on, 512 are kept: the zlib of some
+// peers uses no smaller one.
 const MIN_WINDOW_BITS = 9;
 
-/** The state of one connection. */
+/** permessage-deflate as agreed for one connection, with its state. */
 export class DeflateSession implements NegotiatedExtension {
   readonly name = NAME;
   readonly parameters: ExtensionParameters;
@@ -72,7 +73,7 @@ export class DeflateSession implements NegotiatedExtension {
 
   readonly #inflateBits: number;
   readonly #history: History | undefined;
-  // Lent for the length of a message; between messages it may go to others.
+  // Held during a message; between messages another session may get it.
   #inflater: Inflater | undefined;
   #place: Place<DeflateSession> | undefined;
   #isTurnedOut = false;
@@ -119,8 +120,8 @@ export class DeflateSession implements NegotiatedExtension {
     const { deflaters } = this.#resources;
     let deflater = deflaters.reclaim(this);
     if (deflater === undefined) {
-      // What was sent so far ended with a block and a byte: a compressor that
-      // knows nothing of it can go on from there.
+      // What was sent so far ends with a block, at the boundary of a byte:
+      // another compressor can go on from there.
       deflater = deflaters.borrow(this.#deflateBits);
       deflater.reset();
     }
@@ -129,8 +130,8 @@ export class DeflateSession implements NegotiatedExtension {
     else deflaters.giveBack(deflater);
     if (!fin) return deflated;
     const length = deflated.length - TAIL_LENGTH;
-    // The peer's window has in it what this side's has: once the context is
-    // touched, the message has to go out compressed.
+    // With context takeover the message has to go out compressed, even if that
+    // is longer: the peer's window has to contain it, as this side's now does.
     if (whole && !this.#keepsOutgoing && length >= data.length) {
       return undefined;
     }
@@ -143,7 +144,7 @@ export class DeflateSession implements NegotiatedExtension {
     output: (piece: Uint8Array<ArrayBuffer>) => void,
   ): void {
     if (this.#isTurnedOut) throw this.#turnedOut();
-    // Nothing of a message needs nothing, and is no progress.
+    // An empty part needs no decompressor, and must not count as progress.
     if (data.length === 0 && !fin) return;
     if (!fin) this.#keepUnfinished();
     const inflater = this.#inflater ??= this.#claimInflater();
@@ -167,10 +168,10 @@ export class DeflateSession implements NegotiatedExtension {
     }
   }
 
-  // What is in a decompressor in mid-message is nowhere else: it cannot be lent
-  // to others, and who begins many messages would have as many of them. If there
-  // are too many, it is not the newcomer that goes: to begin messages and not to
-  // end them would lock everybody else out.
+  // In mid-message a decompressor holds state that is nowhere else, so it
+  // cannot be given to another session. If there are too many, the one that has
+  // waited longest is given up, not the newcomer: otherwise peers that begin
+  // messages and never end them would lock everybody else out.
   #keepUnfinished(): void {
     const { line, most } = this.#resources.unfinished;
     if (this.#place !== undefined) line.leave(this.#place);
@@ -184,8 +185,8 @@ export class DeflateSession implements NegotiatedExtension {
     this.#place = undefined;
   }
 
-  // The connection is not told before its peer goes on with the message: there
-  // is nothing else that it could miss.
+  // The connection fails when its peer goes on with the message, and not
+  // before: nothing else needs what was given up.
   #turnOut(): void {
     this.#isTurnedOut = true;
     this.#returnInflater();
@@ -201,7 +202,7 @@ export class DeflateSession implements NegotiatedExtension {
 
   idle(): void {
     this.#dropDeflater();
-    // What it knows is in the history.
+    // The history has all that the decompressor would remember.
     const { inflaters } = this.#resources;
     const inflater = inflaters.reclaim(this);
     if (inflater !== undefined) inflaters.giveBack(inflater);

@@ -52,14 +52,13 @@ const DEFLATED = 8; // Z_DEFLATED, the only method there is
 const PAKO_LEVEL = 3;
 const NODE_LEVEL = 6;
 
-// Where everything is deflated to before it is copied. Used and left within
-// one call.
+// The output of every compressor, copied before anything else can run.
 const WORKSPACE_SIZE = 64 * 1024;
 let workspace: Uint8Array<ArrayBuffer> | undefined;
 
 const NOTHING = new Uint8Array(0);
 
-/** pako's. */
+/** The compressor of pako. */
 export class PakoDeflater implements Deflater {
   readonly windowBits: number;
   readonly #stream = new ZStream();
@@ -129,8 +128,8 @@ interface NodeStream {
   _writeState: Uint32Array;
 }
 
-// Deno does not free what a stream has allocated unless it is closed. Not all
-// workers have finalization.
+// Deno does not free the memory of a stream that is not closed. Some workers
+// have no FinalizationRegistry.
 const abandoned = typeof FinalizationRegistry === "undefined"
   ? undefined
   : new FinalizationRegistry<NodeStream["_handle"]>((handle) => {
@@ -138,9 +137,10 @@ const abandoned = typeof FinalizationRegistry === "undefined"
   });
 
 /**
- * That of `node:zlib`. Its interface has nothing that is synchronous and keeps
- * a context, but what its streams are made of does, in Node, Deno and Bun; npm's
- * own `tar` has long relied on it. {@linkcode chooseDeflater} tries it first.
+ * The compressor of `node:zlib`. Its public interface has nothing synchronous
+ * that keeps a context; the handles within its streams are, in Node, Deno and
+ * Bun, and npm's own `tar` has long relied on them. {@linkcode chooseDeflater}
+ * tests them before they are used.
  */
 export class NodeDeflater implements Deflater {
   readonly windowBits: number;

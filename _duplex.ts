@@ -1,5 +1,6 @@
 /**
- * The transports a connection runs on, reduced to one shape.
+ * The transports that a connection can run on, and the one interface to them
+ * all.
  *
  * @module
  */
@@ -137,7 +138,7 @@ export interface RemoteAddress {
 /** What a connection can run on. */
 export type Duplex = ByteDuplex | StreamDuplex;
 
-// Who has read a request off a pair of streams goes on with the same reader.
+// readRequest() and accept() on the same pair of streams share its reader.
 const known = new WeakMap<StreamDuplex, ByteDuplex>();
 
 /** Gives a pair of streams the shape of {@linkcode ByteDuplex}. */
@@ -151,8 +152,8 @@ export function toByteDuplex(duplex: Duplex): ByteDuplex {
   return bytes;
 }
 
-// How much is written at once, in bytes: that a peer reads shows in what it has
-// taken, and a copy is made of no more.
+// How much is written at once, in bytes: it is copied, and a peer that reads
+// slowly shows that it is alive with each write that it has taken.
 const LARGEST_WRITE = 65536;
 
 // How long a stream may take to end by itself, in milliseconds.
@@ -194,8 +195,8 @@ class StreamByteDuplex implements ByteDuplex {
   }
 
   async write(bytes: Uint8Array): Promise<number> {
-    // The stream may keep what it is given, and our memory is used again. slice()
-    // of Node's Buffer does not copy.
+    // A copy: the stream may keep it, and our memory is used again. Not by
+    // slice(), which does not copy if it is that of Node's Buffer.
     const part = new Uint8Array(bytes.subarray(0, LARGEST_WRITE));
     this.#isWriting = true;
     await this.#writer.write(part);
@@ -208,8 +209,8 @@ class StreamByteDuplex implements ByteDuplex {
   }
 
   close(): void {
-    // What has been written may still be held by the stream, as a socket's is by
-    // the system: to abort would throw it away, and our Close frame with it.
+    // The stream may still hold what was written, our Close frame among it: to
+    // abort would discard that.
     if (this.#isWriting) this.#cut();
     else this.#finish();
   }
@@ -220,7 +221,7 @@ class StreamByteDuplex implements ByteDuplex {
     try {
       await this.closeWrite();
     } catch {
-      // It has ended otherwise.
+      // The stream has failed, and has nothing left to write.
     }
     deadline.cancel();
     this.#cut();

@@ -1,7 +1,7 @@
 import { quote } from "./_quote.ts";
 import { isFieldValue, isToken } from "./_http_grammar.ts";
 
-/** What the handshake and the framing of HTTP themselves say. */
+/** Header fields that belong to the handshake, or to the framing of HTTP. */
 const RESERVED: ReadonlySet<string> = new Set([
   "connection",
   "content-length",
@@ -19,9 +19,9 @@ const RESERVED: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Field lines of the caller's, none of which may speak for the handshake.
+ * The caller's header fields as field lines.
  *
- * @throws {TypeError} If one does, or is malformed.
+ * @throws {TypeError} If one is malformed, or belongs to the handshake.
  */
 export function fieldLines(init: HeadersInit | undefined): string {
   let lines = "";
@@ -42,8 +42,8 @@ function fieldEntries(init: HeadersInit | undefined): Iterable<string[]> {
 }
 
 /**
- * One field line. Not by way of `Headers`, which would trim a CR or LF at the
- * end: an attempt to inject is to be seen.
+ * One field line. It is not made by `Headers`, which would trim a CR or LF at
+ * the end: an attempt to inject is to be refused.
  *
  * @throws {TypeError} If the name is no token or the value no field value.
  */
@@ -66,7 +66,7 @@ export function fieldLine(name: string, value: string | undefined): string {
 
 const ENCODER = new TextEncoder();
 
-/** The bytes of a text of ISO-8859-1 characters. */
+/** Encodes a text as ISO-8859-1. */
 export function encodeLatin1(text: string): Uint8Array<ArrayBuffer> {
   const ascii = ENCODER.encode(text);
   if (ascii.length === text.length) return ascii;

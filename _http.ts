@@ -13,7 +13,7 @@ import { encodeLatin1 } from "./_field_lines.ts";
 import { type OpeningLimits, withinLimits, writeAll } from "./_opening.ts";
 import { reasonPhrase } from "./_reason_phrases.ts";
 
-/** How long a body, or one part of an answer, may take. */
+/** Limits for reading a body, and for each write of an answer. */
 const LIMITS: OpeningLimits = {
   what: "The peer",
   timeout: 30_000,
@@ -25,7 +25,7 @@ const ENCODER = new TextEncoder();
 const CONTINUE = ENCODER.encode("HTTP/1.1 100 Continue\r\n\r\n");
 const LAST_CHUNK = ENCODER.encode("0\r\n\r\n");
 
-/** The fields that are not a handler's to write: they frame the message. */
+/** Header fields that a handler may not set, since they frame the message. */
 const FRAMING = new Set([
   "connection",
   "content-length",
@@ -51,8 +51,8 @@ export class Exchange {
 
   /**
    * @param duplex Where the request came from.
-   * @param received Its head, and what came behind that.
-   * @param options What holds for the request.
+   * @param received Its head, and the bytes behind it.
+   * @param options What the server knows of it, and limits.
    */
   constructor(
     duplex: ByteDuplex,
@@ -68,8 +68,8 @@ export class Exchange {
   /**
    * The request with its body.
    *
-   * @throws {HandshakeError} If it is none that is served here, or its body is
-   * not there in time.
+   * @throws {HandshakeError} If it cannot be served, or its body does not
+   * arrive in time.
    */
   async request(): Promise<Request> {
     const { method, headers } = this.#head;
@@ -98,7 +98,7 @@ export class Exchange {
 
   async #readBody(): Promise<Uint8Array<ArrayBuffer> | null> {
     const { headers } = this.#head;
-    // RFC 9112 §6.3 leaves a server the choice.
+    // RFC 9112 §6.3 allows a server to insist on Content-Length.
     if (headers.has("transfer-encoding")) {
       throw new HandshakeError("A body has to come with its Content-Length", {
         status: 411,
@@ -130,8 +130,8 @@ export class Exchange {
    * Writes the answer. A body without `Content-Length` goes out in chunks as it
    * comes, and to HTTP/1.0 until the connection is closed.
    *
-   * @returns What has come behind the request, or `undefined` if no other may
-   * follow on this connection.
+   * @returns The bytes behind the request, or `undefined` if no other request
+   * may follow on this connection.
    * @throws {unknown} What the body throws, or the stream: close it then.
    */
   async respond(
@@ -172,7 +172,7 @@ export class Exchange {
   async #writeChunks(body: ReadableStream<Uint8Array>): Promise<void> {
     for await (const part of body) {
       checkPart(part);
-      if (part.length === 0) continue; // it would be taken for the last one
+      if (part.length === 0) continue; // an empty chunk would end the body
       const size = ENCODER.encode(`${part.length.toString(16)}\r\n`);
       const chunk = new Uint8Array(size.length + part.length + 2);
       chunk.set(size);

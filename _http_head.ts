@@ -2,7 +2,7 @@ import { HandshakeError } from "./_handshake_error.ts";
 import { CLASS, TARGET, TEXT, TOKEN, trimSlice } from "./_http_grammar.ts";
 import { quote } from "./_quote.ts";
 
-/** Limits on a head that is still to be believed. */
+/** Limits on a head that is parsed. */
 export interface ParseHeadOptions {
   /**
    * The largest head in bytes, from its first byte to the empty line that ends
@@ -78,7 +78,7 @@ function decodeLatin1(bytes: Uint8Array): string {
   return text;
 }
 
-/** Header fields as parsed: what `Headers` does for us at a tenth of the cost. */
+/** Header fields as parsed, at a tenth of the cost of `Headers`. */
 class Fields implements FieldLookup {
   readonly #text: string;
   readonly #start: number;
@@ -107,7 +107,7 @@ class Fields implements FieldLookup {
     }
   }
 
-  /** Keeps the text alone, which is a third of it all. */
+  /** Drops the index, which is two thirds of the memory. */
   compact(): void {
     this.#names = [];
     this.#values = [];
@@ -155,7 +155,7 @@ class Head implements MessageHead {
     if (#fields in head) head.#fields.compact();
   }
 
-  /** Once there is a `Headers`, it is what counts: it may have been changed. */
+  /** A `Headers` that has been made comes first: it may have been changed. */
   static lookup(head: { readonly headers: Headers }): FieldLookup {
     if (!(#fields in head)) return head.headers;
     return head.#headers ?? head.#fields;
@@ -163,8 +163,8 @@ class Head implements MessageHead {
 }
 
 /**
- * Makes a head small that is kept as long as a connection lives: no more than
- * its `headers` is asked of it from now on.
+ * Makes a head smaller that is kept as long as its connection. From now on only
+ * its `headers` may be used.
  */
 export function compactHead(head: { readonly headers: Headers }): void {
   Head.compact(head);
@@ -262,7 +262,7 @@ export function parseRequestHead(
     if (bytes.length >= maxHeadSize) throw tooLarge(maxHeadSize, 431);
     return undefined;
   }
-  // Without the empty line at the end.
+  // All but the empty line at the end.
   const text = decodeLatin1(bytes.subarray(start, headEnd - 2));
   const methodEnd = text.indexOf(" ");
   const targetEnd = text.indexOf(" ", methodEnd + 1);
@@ -441,7 +441,8 @@ function scanStatusLine(bytes: Uint8Array, end: number): number {
     }
   }
   if (i >= end) return -1;
-  // Servers without a reason phrase are wont to leave out its space as well.
+  // Servers that send no reason phrase often leave out the space before it,
+  // too.
   if (bytes[i] === SP) {
     while (i < end && CLASS[bytes[i]!]! & TEXT) i++;
   }
@@ -578,7 +579,10 @@ export function checkHost(host: string | null): asserts host is string {
   );
 }
 
-/** RFC 9112 §§6.1, 6.3: a body whose end two parties could see differently. */
+/**
+ * RFC 9112 §§6.1, 6.3: refuses a body whose end two parties could see
+ * differently.
+ */
 function checkBody(fields: Fields, version: string): void {
   const length = fields.get("content-length");
   const encoding = fields.get("transfer-encoding");

@@ -1,5 +1,6 @@
 /**
- * Inflating, piece by piece, so that nothing grows past what its taker takes.
+ * Inflates piece by piece, so that the receiver of the pieces can stop it when
+ * they become too much.
  *
  * @module
  */
@@ -21,7 +22,7 @@ import { CloseCode, ProtocolError } from "./frame.ts";
 /** The largest piece that comes out at once, in bytes. */
 export const PIECE_SIZE = 64 * 1024;
 
-// What a sender has taken off the end of each message (RFC 7692 §7.2.2).
+// What the sender has removed from the end of each message (RFC 7692 §7.2.1).
 const TAIL = new Uint8Array([0x00, 0x00, 0xff, 0xff]);
 
 const NOTHING = new Uint8Array(0);
@@ -30,14 +31,14 @@ const NOTHING = new Uint8Array(0);
 // (zlib's manual, inflate(), Z_BLOCK).
 const BETWEEN_BLOCKS = 128;
 
-// A last block costs as much time as 50 bytes of others do, and can be 2 bytes
-// long: a message that is made of nothing else would take 3 s for each MiB. So
-// many are let through, and one more for each so many bytes.
+// A block with BFINAL takes as much time as 50 bytes of others, and can be 2
+// bytes long: a message of nothing else would take 3 s for each MiB. This many
+// are allowed in a message, and one more for each BYTES_PER_FINAL_BLOCK bytes.
 const FINAL_BLOCKS = 16;
 const BYTES_PER_FINAL_BLOCK = 64;
 
-// Where everything is inflated to before it is copied, so that a message of 20
-// bytes takes 20 bytes. What is in it is used before anything else can run.
+// The output of every decompressor, copied before anything else can run, so
+// that a message of 20 bytes takes 20 bytes.
 let workspace: Uint8Array<ArrayBuffer> | undefined;
 
 /** The error for data that cannot be inflated. */
@@ -53,7 +54,7 @@ export class Inflater {
   /** The base-2 logarithm of how far back a message may refer, in bytes. */
   readonly windowBits: number;
   readonly #stream = new ZStream();
-  // Whether the next byte is the first of a block, and nothing waits for it.
+  // Whether the next byte begins a block, and no earlier one is unfinished.
   #isFresh = true;
   // Of the message so far.
   #length = 0;
@@ -181,7 +182,7 @@ export class History {
     this.#size = size;
   }
 
-  /** Adds what came out. */
+  /** Adds what was inflated. */
   append(piece: Uint8Array): void {
     const size = this.#size;
     if (piece.length >= size) piece = piece.subarray(piece.length - size);
@@ -212,7 +213,7 @@ export class History {
     this.#end = 0;
   }
 
-  /** What there is, the oldest part first. */
+  /** What is remembered, the oldest part first. */
   parts(): Uint8Array[] {
     const parts = [this.#bytes.subarray(0, this.#end)];
     if (this.#end < this.#length) {

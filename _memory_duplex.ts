@@ -9,7 +9,7 @@
 
 import type { ByteDuplex, RemoteAddress } from "./_duplex.ts";
 
-/** How a stream in memory behaves; `DuplexPairOptions` of testing.ts tells. */
+/** As `DuplexPairOptions` of testing.ts, which documents them. */
 export interface MemoryDuplexOptions {
   capacity?: number | undefined;
   segment?: ((available: number) => number) | undefined;
@@ -21,7 +21,8 @@ class Pipe {
   readonly #capacity: number;
   readonly #segment: (available: number) => number;
   #parts: Uint8Array[] = [];
-  // How many of them have been read: to shift each one takes long if many wait.
+  // How many of them have been read. They are removed together: to shift each
+  // of many takes long.
   #readParts = 0;
   #length = 0;
   #isEnded = false;
@@ -71,14 +72,14 @@ class Pipe {
     });
   }
 
-  /** The writer's end: what is on the way is still read. */
+  /** Ends the writing; what is on the way can still be read. */
   end(): void {
     this.#isEnded = true;
     this.#reject("writing", new Error("This end is closed"));
     this.#move();
   }
 
-  /** Nothing moves any more. */
+  /** Makes what is pending, and all that follows, reject. */
   fail(error: Error, side: "reading" | "writing" | "both" = "both"): void {
     this.#failure ??= error;
     this.#parts = [];
@@ -268,7 +269,7 @@ export class MemoryDuplex implements ByteDuplex {
 export function memoryDuplexPair(
   options?: MemoryDuplexOptions,
 ): [MemoryDuplex, MemoryDuplex];
-/** The same, of a class that looks closer. */
+/** The same, as instances of a class that extends {@linkcode MemoryDuplex}. */
 export function memoryDuplexPair<End extends MemoryDuplex>(
   options: MemoryDuplexOptions | undefined,
   End: new (...given: ConstructorParameters<typeof MemoryDuplex>) => End,

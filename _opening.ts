@@ -1,6 +1,6 @@
 /**
- * What both sides of an opening handshake need of a transport: a head read off
- * it, in time, and an end that loses nothing.
+ * What both sides of an opening handshake do with a transport: read a head,
+ * within a time limit, and close without losing what was written.
  *
  * @module
  */
@@ -11,16 +11,16 @@ import { Deadline } from "./_deadline.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 import { assertAtLeast } from "./_at_least.ts";
 
-// How much the first read takes: most heads, in one go.
+// The size of the first read, in bytes: enough for most heads.
 const FIRST_READ = 1024;
 
-// How long an answer may take to be fetched by a peer that is refused, in
-// milliseconds, and how much of what it goes on sending is skipped, in bytes.
+// How long a refused peer has to fetch the answer, in milliseconds, and how
+// much of what it goes on sending is skipped, in bytes.
 const LINGER_TIME = 1000;
 const LINGER_LENGTH = 256 * 1024;
 
-// How many peers get that time at once, since none of them counts as a
-// connection any more, but each keeps a file open.
+// How many peers get that time at once. They no longer count as connections,
+// but each still keeps a file open.
 const MAX_LINGERING = 100;
 let lingering = 0;
 
@@ -39,7 +39,7 @@ export interface ReadHead<Head> {
 export interface ReadHeadOptions {
   /** What has been read already; nothing by default. */
   received?: Uint8Array<ArrayBuffer> | undefined;
-  /** Told when the head has begun. */
+  /** Its status becomes 408 when the head has begun. */
   progress?: OpeningProgress | undefined;
   /** The status of the error if the stream ends within the head: 400, or 0. */
   closedStatus: number;
@@ -49,9 +49,9 @@ export interface ReadHeadOptions {
  * Reads until there is a whole head.
  *
  * @param duplex Where to read.
- * @param parse Returns the head, or `undefined` if there is more to come, and
- * throws when there is too much.
- * @param options What is there already, and what to say if there is no more.
+ * @param parse Returns the head, or `undefined` if more bytes are needed;
+ * throws when it is malformed or too large.
+ * @param options What has been read already, and how to report its end.
  * @returns `undefined` if the stream ended before the head's first byte.
  * @throws {HandshakeError} If the stream ended within the head, and whatever
  * `parse` throws.
@@ -66,8 +66,8 @@ export async function readHead<Head extends { readonly byteLength: number }>(
   let from = 0;
   let isDue = 1;
   for (;;) {
-    // Parsing begins at the beginning: a head that trickles in is looked at when
-    // a line of it is there, or an eighth more than the last time.
+    // Each attempt parses the whole head. One that trickles in is parsed when a
+    // line is complete, or an eighth more has come than at the last attempt.
     if (length >= isDue || buffer.subarray(from, length).includes(LF)) {
       const bytes = buffer.subarray(0, length);
       const head = parse(bytes);
@@ -110,13 +110,13 @@ export async function writeAll(
 
 /** When an opening handshake, or a part of one, is given up. */
 export interface OpeningLimits {
-  /** What takes long then; the handshake by default. */
+  /** The subject of the timeout's message; "The handshake" by default. */
   what?: string;
   /** How long it may take, in milliseconds; 0 for ever. */
   timeout: number;
   /** How much of that is left; all by default. */
   left?: number;
-  /** The status of the error if it takes longer, unless there is a better one. */
+  /** The status of a timeout where {@linkcode OpeningProgress.status} is 0. */
   timeoutStatus: number;
   /** Gives it up. */
   signal: AbortSignal | undefined;
@@ -125,25 +125,25 @@ export interface OpeningLimits {
 /** How far an opening handshake has come. */
 export interface OpeningProgress {
   /**
-   * What the peer can be told if it takes too long; 0 where nothing can be said,
-   * before it has asked for anything, and when an answer is under way.
+   * The status that answers a timeout; 0 where there is no answer: before the
+   * peer has asked for anything, and while one is being written.
    */
   status: number;
   /** Whether it has been given up: nothing may be written any more. */
   isOver: boolean;
 }
 
-// The errors about peers that have taken too long to say anything at all.
+// Timeouts of peers that had sent nothing.
 const silences = new WeakSet<HandshakeError>();
 
-/** Whether it is that the peer has taken too long, and has sent nothing. */
+/** Whether an error is the timeout of a peer that had sent nothing. */
 export function wasSilent(error: unknown): boolean {
   return silences.has(error as HandshakeError);
 }
 
 /**
- * Does what a handshake needs, and cuts the transport off when it takes too
- * long or is cancelled: half a handshake cannot be taken back.
+ * Runs a part of a handshake, and closes the transport if that takes too long
+ * or is cancelled: half a handshake cannot be taken back.
  *
  * @throws {HandshakeError} If it takes too long.
  * @throws {RangeError} If the time is less than 0, or NaN.
@@ -157,8 +157,8 @@ export function withinLimits<T>(
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const progress: OpeningProgress = { status: 0, isOver: false };
-    // Not even what never settles is waited for; the reason comes first, that
-    // the transport is closed is what follows from it.
+    // `act` may never settle. Rejects before the transport is closed, which may
+    // make `act` reject as well.
     const giveUp = (reason: unknown, answer?: Uint8Array): void => {
       progress.isOver = true;
       settle();
@@ -196,24 +196,24 @@ export function withinLimits<T>(
   });
 }
 
-/** Closes a transport, or a listener, if it is not closed already. */
+/** Closes a transport or a listener, which may be closed already. */
 export function close(resource: { close(): void }): void {
   try {
     resource.close();
   } catch {
-    // It is.
+    // It was closed already.
   }
 }
 
 /**
- * Writes an answer that is the last, and closes the transport once the peer has
- * had time to read it: to close while it still sends could cost it what it has
- * not read (RFC 9112 §9.6). Where many are given that time already, it is closed
- * as soon as that is written.
+ * Writes the last answer, and closes the transport once the peer has had time
+ * to read it: to close while the peer is still sending could reset the
+ * connection before that (RFC 9112 §9.6). Where many peers have that time
+ * already, the transport is closed as soon as the answer is written.
  *
- * @param duplex The transport; nobody else may use it any more.
+ * @param duplex The transport, which nothing else may write to.
  * @param lastWords The answer.
- * @param reading What may still be reading, if anything.
+ * @param reading A read that is still pending, if there is one.
  */
 export async function lingerAndClose(
   duplex: ByteDuplex,

@@ -49,7 +49,7 @@ export function isOriginAllowed(
   checkAllowList(allowList);
   if (origin === undefined || origin === null) return true;
   if (allowList.includes("*") || allowList.includes(origin)) return true;
-  // As browsers write it, so mostly without the two URLs below.
+  // A fast path: browsers write it so. Below, two URLs are parsed.
   if (
     host !== undefined && isAuthority(host) &&
     (origin === `https://${host}` || origin === `http://${host}`)
@@ -62,7 +62,7 @@ export function isOriginAllowed(
   return allowList.some((entry) => matches(asked, entry));
 }
 
-/** `Host` has no scheme: its default port is taken to be the page's own. */
+/** `Host` has no scheme: the default port is that of the page's. */
 function isSameHost({ scheme, host }: Origin, ours: string): boolean {
   if (scheme !== "http" && scheme !== "https") return false;
   return host === ours || host === parseHost(scheme, ours)?.host;
@@ -95,7 +95,7 @@ function parseHost(scheme: string, host: string): Origin | undefined {
 const ENTRY = /^(?:\*|null|[a-z][a-z0-9+.-]*:\/\/(?:\*\.)?[^/?#@*\\\s]+)$/i;
 
 /**
- * Whether origins can be judged by this list: to be known before there is one.
+ * Checks a list of allowed origins, also where no origin is to be judged yet.
  *
  * @throws {TypeError} If an entry of the list is not an origin.
  */

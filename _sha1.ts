@@ -1,7 +1,7 @@
 /**
  * SHA-1 for `Sec-WebSocket-Accept` (RFC 6455 §4.2.2), in one place.
  *
- * `@std/crypto` is what counts, but it compiles WebAssembly while it is
+ * `@std/crypto` comes first, but it compiles WebAssembly while it is
  * imported, which pages with a strict content security policy forbid, and
  * Cloudflare's workerd before the compatibility date 2025-06-01. So it is
  * imported dynamically, and where that fails, or where the package is not
@@ -33,7 +33,7 @@ interface StdCrypto {
   };
 }
 
-/** A digest, and whose it is. */
+/** A digest, and where it comes from. */
 export interface Sha1 {
   readonly source: "@std/crypto" | "node:crypto" | undefined;
   readonly digest: Digest;
@@ -54,7 +54,7 @@ export async function chooseSha1(
     const { crypto: { subtle } } = await importStd();
     const digest: Digest = (bytes) =>
       new Uint8Array(subtle.digestSync("SHA-1", bytes));
-    // An empty module in its place shows only now.
+    // Fails if an empty module stands in for it.
     digest(new Uint8Array(0));
     return { source: "@std/crypto", digest };
   } catch (error) {
@@ -79,7 +79,7 @@ const chosen = await chooseSha1(
   loadNodeCrypto(),
 );
 
-/** Whose {@linkcode sha1} is. */
+/** Where {@linkcode sha1} comes from. */
 export const sha1Source: Sha1["source"] = chosen.source;
 
 /**

@@ -18,14 +18,14 @@ export interface UpgradeOffer {
   readonly extensions: readonly ExtensionElement[];
 }
 
-/** Whether a list of tokens has the one, which is in lower case (§4.2.1). */
+/** Whether a list contains a token, given in lower case (RFC 6455 §4.2.1). */
 export function hasElement(value: string | null, token: string): boolean {
   if (value === null) return false;
   if (value.length === token.length) return value.toLowerCase() === token;
   return listElements(value).some((element) => element.toLowerCase() === token);
 }
 
-/** What each side makes of a fault of the other. */
+/** Makes the error for a fault of the peer. */
 export type Fail = (
   message: string,
   kind: HandshakeErrorKind,
@@ -58,13 +58,13 @@ export function checkUpgradeFields(fields: FieldLookup, fail: Fail): void {
   }
 }
 
-/** What stands there instead, for a message. */
+/** The value of a field that is wrong or missing, for an error message. */
 export function got(value: string | null): string {
   return value === null ? "but it is missing" : `got ${quote(value)}`;
 }
 
 /**
- * The extensions of an option.
+ * The extensions that an option names.
  *
  * @throws {TypeError} If a text does not follow the grammar.
  */

@@ -58,7 +58,7 @@ import {
   writeAll,
 } from "./_opening.ts";
 
-// How many offers of extensions are looked at; clients make one, or a few.
+// How many offers of extensions are considered; clients make one, or a few.
 const MAX_OFFERS = 16;
 
 /** Options of {@linkcode readRequest}. */
@@ -353,7 +353,7 @@ async function answer(
       (bytes) => parseRequestHead(bytes, options),
       { progress, closedStatus: 400 },
     ) ?? ended();
-    // What now takes time is not the client's fault.
+    // From here on a timeout is not the client's fault.
     progress.status = 503;
     const request = readUpgrade(head);
     checkOrigin(request, options.origins ?? []);
@@ -388,14 +388,14 @@ async function answer(
       rest,
     });
   } catch (error) {
-    // Behind a 101, the text of a 500 would be read as frames.
+    // After a 101, an error could only be sent as frames.
     if (isAnswered) close(duplex);
     else if (!progress.isOver) refuse(duplex, error);
     throw error;
   }
 }
 
-/** As much of a request as is kept while the connection lives. */
+/** The part of a request that is kept while the connection lasts. */
 class AcceptedRequest implements ConnectionRequest {
   readonly target: string;
   readonly data: unknown;
@@ -426,8 +426,8 @@ function checkOrigin(
   { origin, host }: UpgradeRequest,
   origins: readonly string[],
 ): void {
-  // Asked even if there is no origin: an entry that is none is to be known before
-  // the first page comes.
+  // Also without an Origin: a malformed entry is to be found before a page
+  // comes.
   if (isOriginAllowed(origin, origins, host)) return;
   throw new HandshakeError(
     `Pages of this origin may not connect to ${quote(host)}, got ${
@@ -452,7 +452,7 @@ function negotiate(
   return undefined;
 }
 
-/** Tells the client what is wrong, as far as it can still be told. */
+/** Answers the client with what is wrong, and closes the stream. */
 function refuse(duplex: ByteDuplex, error: unknown): void {
   const reason = error instanceof HandshakeError
     ? error
@@ -460,15 +460,15 @@ function refuse(duplex: ByteDuplex, error: unknown): void {
       status: 500,
     });
   try {
-    // The caller has no use for the stream, and need not wait for its end.
+    // Not awaited: the caller need not wait for the end of the stream.
     lingerAndClose(duplex, rejectUpgrade(reason));
   } catch {
-    // An error of the program's own may be one that cannot be told.
+    // The program's own error may be one that has no answer.
     close(duplex);
   }
 }
 
-/** Nobody hears of it: who waited knows already. */
+/** Ends what goes on after a timeout or an abort, which has been reported. */
 function givenUp(): Error {
   return new Error("The handshake was given up");
 }

@@ -263,7 +263,9 @@ function ended(): never {
   });
 }
 
-/** What the server has chosen of what was offered (RFC 6455 §9.1). */
+/**
+ * The extension that the server has chosen among those offered (RFC 6455 §9.1).
+ */
 function confirm(
   chosen: ReturnType<typeof verifyUpgradeResponse>["extensions"],
   offered: readonly Extension[],
@@ -286,7 +288,7 @@ function confirm(
   }
 }
 
-/** Dials; a stream that is there too late is closed. */
+/** Dials, within the time; a stream that comes too late is closed. */
 async function dialWithin(
   { hostname, port, secure }: BuiltUpgradeRequest,
   options: ConnectOptions,

@@ -288,7 +288,7 @@ function readPlace(
   return { host, target };
 }
 
-/** What we would take for frames, a proxy could take for a body, or reverse. */
+/** A proxy could take for a body what this server takes for frames. */
 function checkNoBody(fields: FieldLookup): void {
   const length = fields.get("content-length");
   if (length !== null && !/^0+$/.test(length)) {
@@ -306,7 +306,7 @@ function checkNoBody(fields: FieldLookup): void {
   }
 }
 
-/** RFC 6455 §4.4: the answer names our version, whatever was asked for. */
+/** RFC 6455 §4.4: the error answers with the version that is spoken here. */
 function checkVersion(version: string | null): void {
   if (version === "13") return;
   throw fail(`Sec-WebSocket-Version must be 13, ${got(version)}`, "version");
@@ -361,7 +361,8 @@ export function selectProtocol(
 ): string | undefined {
   for (const protocol of offered) {
     const index = supported.indexOf(protocol);
-    // Our own string: the client's may be a slice that keeps its head in memory.
+    // The server's string: the client's may be a slice that keeps its head
+    // alive.
     if (index >= 0) return supported[index];
   }
   return undefined;
@@ -483,7 +484,7 @@ export function rejectUpgrade(error: HandshakeError): Uint8Array<ArrayBuffer> {
   return joined(encodeLatin1(`${text}\r\n`), body);
 }
 
-/** The header fields that an answer has already. */
+/** Header fields that an answer has already. */
 const ANSWERED: ReadonlySet<string> = new Set([
   "connection",
   "content-length",

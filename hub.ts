@@ -239,8 +239,8 @@ interface Topic {
   readonly ready: Promise<void>;
 }
 
-// What it costs to keep a message, besides its bytes: about so many more, which
-// count, or empty messages with keys of their own would have no limit.
+// About how many bytes it costs to keep a message besides its own: without
+// this, there would be no limit to empty messages with different keys.
 const KEPT_COST = 64;
 
 const READY: Promise<void> = Promise.resolve();
@@ -327,9 +327,10 @@ export class Hub implements AsyncDisposable {
   readonly #conflationInterval: number;
   readonly #topics = new Map<string, Topic>();
   readonly #members = new Map<Subscriber, Member>();
-  // Whose end is waited for already: who comes and goes is not waited for again.
+  // Subscribers whose `closed` is awaited: it is not awaited again if they come
+  // back.
   readonly #watched = new WeakSet<Subscriber>();
-  // For whom messages are kept, and when they are looked at.
+  // Members for whom messages are kept, and the timer that looks at them.
   readonly #behind = new Set<Member>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
@@ -417,7 +418,8 @@ export class Hub implements AsyncDisposable {
    */
   subscribe(topic: string, subscriber: Subscriber): Promise<void> {
     this.#assertOpen();
-    // The topic first: a backplane that throws leaves nobody without one.
+    // The topic first: if the backplane throws, no member without a topic is
+    // left.
     const { members, ready } = this.#topics.get(topic) ?? this.#open(topic);
     const member = this.#members.get(subscriber) ?? this.#welcome(subscriber);
     members.add(member);
@@ -625,12 +627,12 @@ export class Hub implements AsyncDisposable {
   }
 
   #close(member: Member): void {
-    // Its topics first, so that nothing more is sent to it meanwhile.
+    // First from its topics, so that nothing is sent to it meanwhile.
     this.remove(member.subscriber);
     try {
       handle(member.subscriber.close(CloseCode.TryAgainLater, TOO_SLOW));
     } catch {
-      // It is gone, then.
+      // It has been removed all the same.
     }
   }
 
@@ -727,7 +729,7 @@ export class Hub implements AsyncDisposable {
   }
 }
 
-/** No topic and key are taken for another topic and key. */
+/** A key for topic and key together, which no other two have. */
 function keyOf(topic: string, key: string): string {
   return `${topic.length}:${topic}${key}`;
 }
@@ -736,7 +738,9 @@ function costOf({ data }: PreparedMessage): number {
   return data.length + KEPT_COST;
 }
 
-/** Whether the message was taken: nobody else has to suffer if it was not. */
+/**
+ * Sends a message; returns whether the subscriber took it, and never throws.
+ */
 function send({ subscriber }: Member, message: PreparedMessage): boolean {
   try {
     handle(subscriber.send(message));

@@ -251,25 +251,27 @@ export interface Server extends AsyncDisposable {
 
 const MAX_BODY_SIZE = 1024 * 1024;
 
-// How much of the time to shut down is kept for the closing handshakes, in
-// milliseconds, or half of it.
+// How much of the time to shut down is left for the closing handshakes, in
+// milliseconds: this, or half of it.
 const FAREWELL = 1000;
 
-// How often it is told that nobody can be accepted, in milliseconds.
+// How often a failure to accept is reported, in milliseconds.
 const REPORT_EVERY = 10_000;
 
-// For how long connections are accepted, in milliseconds, before it is the turn of
-// those who have been.
+// For how long connections are accepted, in milliseconds, before those that
+// have been accepted get a turn.
 const ACCEPTING = 10;
 
 const NOTHING = new Uint8Array(0);
 
-/** A connection: waiting for a request, busy with one, or a WebSocket. */
+/**
+ * A client: waiting for its request, busy with it, or connected by WebSocket.
+ */
 interface Peer {
   readonly duplex: ByteDuplex;
   /** Whether it came by TLS. */
   readonly secure: boolean;
-  /** Whose it is taken to be; `undefined` where there is no IP address. */
+  /** Its network ({@linkcode networkOf}); `undefined` without an IP address. */
   readonly address: string | undefined;
   state: "waiting" | "busy" | WebSocketConnection;
 }
@@ -317,7 +319,8 @@ class Loop implements Server {
   readonly #peers = new Set<Peer>();
   readonly #perAddress = new Map<string, number>();
   #finish!: () => void;
-  // The loop itself, and each connection with its handler.
+  // How many are running: the loop itself, and each connection with its
+  // handler.
   #running = 1;
   #isStopping = false;
 
@@ -340,20 +343,20 @@ class Loop implements Server {
     let reportedAt = -Infinity;
     for (;;) {
       try {
-        // Those who come as fast as they are accepted, or refused, are no more
-        // than one among others.
+        // However fast they come, those that are connected have their turns.
         if (performance.now() - since > ACCEPTING) {
           await othersTurn(0);
           since = performance.now();
         }
         this.#serve(await this.#listener.accept());
       } catch (error) {
-        // It is closed, whatever it calls that.
+        // The listener is closed, whatever it calls that.
         if (this.#isStopping || nameOf(error) === "BadResource") break;
-        // To wait would let who resets a connection early stop all others.
+        // Without a pause: a peer that resets its connection must not delay
+        // others.
         if (GONE.has(nameOf(error))) continue;
-        // Out of file descriptors, most likely: some will be free again.
-        // On the brink, each that is freed lets one more in, and the next fails.
+        // Most likely there are no more file descriptors, until others are
+        // closed. This may go on for long, so it is not reported each time.
         const now = performance.now();
         if (now - reportedAt >= REPORT_EVERY) {
           reportedAt = now;
@@ -375,13 +378,13 @@ class Loop implements Server {
         state: "waiting",
       };
     } catch (error) {
-      // Somebody else has locked its streams.
+      // Its streams are locked.
       this.#report(error);
       await closeUnused(duplex);
       return;
     }
     this.#running++;
-    // What was needed to open it is not kept while it lasts.
+    // In a function of its own, so that the request's memory is not kept.
     const ws = await this.#open(peer);
     if (ws !== undefined) {
       try {
@@ -403,7 +406,7 @@ class Loop implements Server {
     try {
       const ws = await accept(peer.duplex, { ...this.#options, request });
       peer.state = ws;
-      // Its place is free then, whatever the handler is still at.
+      // Its place is free when it is closed, even if the handler still runs.
       if (this.#isLimited) ws.closed.then(() => this.#leave(peer));
       if (!this.#isStopping) return ws;
       await ws.close(CloseCode.GoingAway);
@@ -420,7 +423,8 @@ class Loop implements Server {
     let work = 0;
     try {
       this.#enter(peer);
-      // The body of an answer would wait for its head to be acknowledged: 40 ms.
+      // Otherwise the body of an answer waits 40 ms until its head is
+      // acknowledged.
       duplex.setNoDelay?.(true);
       const { maxHeadSize, maxHeaders } = this.#options;
       const { keepAliveTimeout = 15_000, maxBodySize = MAX_BODY_SIZE } =
@@ -448,18 +452,18 @@ class Loop implements Server {
         handshakeTimeout = keepAliveTimeout;
         isKeptAlive = true;
         work += addWork(began);
-        // A thousand requests can come in one packet.
+        // One packet may hold a thousand requests.
         if (!mayGoOn()) work = await othersTurn(work);
       }
       await lingerAndClose(duplex);
     } catch (error) {
-      // Those who wait at the end are closed by shutdown(); and who has got its
-      // pages need not ask for more.
+      // Not reported: it was closed by shutdown(), or has had its pages and
+      // asks for no more.
       const isIdle = peer.state === "waiting" &&
         (this.#isStopping || isKeptAlive && wasSilent(error));
       if (!isIdle) this.#report(error);
       if (!(error instanceof HandshakeError)) close(duplex);
-      // What took too long has been told so, and is closed.
+      // A timeout has been answered already.
       else if (error.kind !== "timeout") {
         await lingerAndClose(duplex, rejectUpgrade(error));
       }
@@ -518,7 +522,7 @@ class Loop implements Server {
       for (const { duplex, state } of this.#peers) {
         if (state === "waiting") close(duplex);
         else if (state !== "busy") {
-          // What its handler is at is answered first.
+          // Its handler finishes with the messages that have arrived.
           finished(state).then(() => state.close(CloseCode.GoingAway));
         }
       }
@@ -560,16 +564,19 @@ class Loop implements Server {
   }
 }
 
-/** Closes what nothing can be read from, as far as it goes. */
+/** Closes a stream that cannot be used. */
 async function closeUnused(duplex: Duplex): Promise<void> {
   try {
     await duplex.close?.();
   } catch {
-    // Nor can it be closed.
+    // There is nothing else to be done with it.
   }
 }
 
-/** Resolves when the others have had their turn, with what counts as worked. */
+/**
+ * Waits until others have had their turn; takes and returns
+ * {@linkcode TurnTaker.work}.
+ */
 function othersTurn(work: number): Promise<number> {
   return new Promise((resolve) =>
     takeTurns({
@@ -591,8 +598,9 @@ function check(count: number, limit = Infinity, whose: string): void {
 }
 
 /**
- * Whom an IP address belongs to: of IPv6, somebody has 64 bits to choose from
- * (RFC 6177 §2), unless it is an IPv4 address in disguise (RFC 4291 §2.5.5.2).
+ * The network of one household or machine. Of an IPv6 address it is the first
+ * 64 bits (RFC 6177 §2), unless the address stands for one of IPv4 (RFC 4291
+ * §2.5.5.2).
  */
 function networkOf(address: string | undefined): string | undefined {
   if (address === undefined || !address.includes(":")) return address;
@@ -617,19 +625,19 @@ const LIMITS = [
   "maxBodySize",
 ] as const;
 
-/** What a runtime calls an error that it has thrown. */
+/** The name of an error, by which runtimes tell theirs apart. */
 function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : "";
 }
 
-/** A peer has reset its connection before it was accepted. */
+/** Errors of accept() for a peer that has reset its connection before. */
 const GONE: ReadonlySet<string> = new Set([
   "NotConnected",
   "ConnectionReset",
   "ConnectionAborted",
 ]);
 
-/** A peer has gone, or does not speak TLS. */
+/** Errors for a peer that is gone, or does not speak TLS. */
 const PEERS: ReadonlySet<string> = new Set([
   ...GONE,
   "BrokenPipe",
