@@ -21,7 +21,13 @@ import { assert, assertEquals } from "@std/assert";
 import * as library from "../mod.ts";
 import * as deflate from "../deflate.ts";
 import * as testing from "../testing.ts";
-import { anchors, type CodeBlock, codeBlocks, links } from "./_markdown.ts";
+import {
+  anchors,
+  type CodeBlock,
+  codeBlocks,
+  links,
+  tableRows,
+} from "./_markdown.ts";
 import { within } from "./_server.ts";
 
 const CONFIG = Deno.env.get("DENO_TASK_CONFIG") || "deno.json";
@@ -89,12 +95,39 @@ function importsFor(code: string): string {
   return imports;
 }
 
+// What the code in README.md's table leaves to the reader.
+const LEFT_OPEN = `import type { AnswerOptions, Duplex } from "../mod.ts";
+declare const data: string, topic: string, asyncIterable: AsyncIterable<string>;
+declare const readable: ReadableStream<Uint8Array<ArrayBuffer>>;
+declare const writable: WritableStream<Uint8Array<ArrayBuffer>>;
+declare const dial: () => Duplex, handler: () => Response;
+declare const onConnection: () => Promise<void>;
+declare const onRequest: NonNullable<AnswerOptions["onRequest"]>;`
+  .replace("../mod.ts", new URL("mod.ts", ROOT).href)
+  .replaceAll("\n", " ");
+
+/** The code in README.md's table of what to write, a fragment for each row. */
+function rowsOf(readme: string): CodeBlock[] {
+  return tableRows(readme, ["you want", "write"]).map((row, index) => ({
+    path: `README.md, row ${index + 1} of what to write`,
+    line: 1,
+    words: ["ts"],
+    code: Array.from(
+      row["write"]!.matchAll(/`((?:const|new|ws\.|\(|\w+\()[^`]*)`/g),
+      ([, code]) => `${code};\n`,
+    ).join(""),
+    comment: `given: ${LEFT_OPEN}`,
+  })).filter(({ code }) => code !== "");
+}
+
 Deno.test("the code of README.md and docs/ fits the types", async () => {
   assert(blocks.length > 20, `${blocks.length} blocks`);
+  const rows = rowsOf(texts.get("README.md")!);
+  assert(rows.length > 10, `${rows.length} rows`);
   const folder = await Deno.makeTempDir();
   try {
     const names = new URL("tests/_docs_names.ts", ROOT).href;
-    const paths = await Promise.all(blocks.map(async (block) => {
+    const paths = await Promise.all([...blocks, ...rows].map(async (block) => {
       const name = nameOf(block).replaceAll(/[^\w.]/g, "_");
       const path = `${folder}/${name}.ts`;
       const [, given = ""] = /^given: (.*)$/.exec(block.comment) ?? [];
