@@ -16,7 +16,7 @@ import {
   type UpgradeOffer,
 } from "./_upgrade_fields.ts";
 
-const ENCODER = new TextEncoder();
+const encoder = new TextEncoder();
 
 /** Options of {@linkcode buildUpgradeRequest}. */
 export interface BuildUpgradeRequestOptions {
@@ -203,7 +203,7 @@ function authorization({ username, password }: URL): string {
       "User and password of the URL must not have control characters, and the user no colon",
     );
   }
-  return `Authorization: Basic ${toBase64(ENCODER.encode(credentials))}\r\n`;
+  return `Authorization: Basic ${toBase64(encoder.encode(credentials))}\r\n`;
 }
 
 /**

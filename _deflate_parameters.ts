@@ -15,7 +15,7 @@ export const MAX_WINDOW_BITS = 15;
 const MIN_OWN_WINDOW_BITS = 9;
 
 /** The four parameters of an offer or a response. */
-export interface DeflateParameters {
+interface DeflateParameters {
   /** Whether the server compresses each message by itself. */
   serverNoContextTakeover: boolean;
   /** Whether the client compresses each message by itself. */

@@ -15,6 +15,7 @@ import {
   ZStream,
 } from "pako";
 import { Inflater } from "./_inflater.ts";
+import { joined } from "./_joined.ts";
 import { loadNodeZlib, type NodeZlib } from "./_platform.ts";
 
 /** How much work and memory compressing takes. */
@@ -99,7 +100,7 @@ export class PakoDeflater implements Deflater {
       pieces.push(memory.slice(0, stream.next_out));
     } while (stream.avail_out === 0);
     stream.input = NOTHING;
-    return join(pieces);
+    return pieces.length === 1 ? pieces[0]! : joined(pieces);
   }
 
   reset(): void {
@@ -189,7 +190,7 @@ export class NodeDeflater implements Deflater {
       left = state[1]!;
       pieces.push(memory.slice(0, WORKSPACE_SIZE - room));
     } while (room === 0);
-    return join(pieces);
+    return pieces.length === 1 ? pieces[0]! : joined(pieces);
   }
 
   reset(): void {
@@ -200,18 +201,6 @@ export class NodeDeflater implements Deflater {
     abandoned?.unregister(this);
     this.#stream._handle.close();
   }
-}
-
-function join(pieces: Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
-  if (pieces.length === 1) return pieces[0]!;
-  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }
 
 /** Whether `node:zlib` does here what {@linkcode NodeDeflater} asks of it. */

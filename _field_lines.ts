@@ -64,11 +64,11 @@ export function fieldLine(name: string, value: string | undefined): string {
   return `${name}: ${text}\r\n`;
 }
 
-const ENCODER = new TextEncoder();
+const encoder = new TextEncoder();
 
 /** Encodes a text as ISO-8859-1. */
 export function encodeLatin1(text: string): Uint8Array<ArrayBuffer> {
-  const ascii = ENCODER.encode(text);
+  const ascii = encoder.encode(text);
   if (ascii.length === text.length) return ascii;
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);

@@ -10,6 +10,7 @@ import type { ReceivedRequest } from "./accept.ts";
 import { HandshakeError, type RequestHead } from "./handshake.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 import { encodeLatin1 } from "./_field_lines.ts";
+import { joined } from "./_joined.ts";
 import { type OpeningLimits, withinLimits, writeAll } from "./_opening.ts";
 import { reasonPhrase } from "./_reason_phrases.ts";
 
@@ -21,9 +22,10 @@ const LIMITS: OpeningLimits = {
   signal: undefined,
 };
 
-const ENCODER = new TextEncoder();
-const CONTINUE = ENCODER.encode("HTTP/1.1 100 Continue\r\n\r\n");
-const LAST_CHUNK = ENCODER.encode("0\r\n\r\n");
+const encoder = new TextEncoder();
+const CONTINUE = encoder.encode("HTTP/1.1 100 Continue\r\n\r\n");
+const CRLF = encoder.encode("\r\n");
+const LAST_CHUNK = encoder.encode("0\r\n\r\n");
 
 /** Header fields that a handler may not set, since they frame the message. */
 const FRAMING = new Set([
@@ -173,12 +175,8 @@ export class Exchange {
     for await (const part of body) {
       checkPart(part);
       if (part.length === 0) continue; // an empty chunk would end the body
-      const size = ENCODER.encode(`${part.length.toString(16)}\r\n`);
-      const chunk = new Uint8Array(size.length + part.length + 2);
-      chunk.set(size);
-      chunk.set(part, size.length);
-      chunk.set([0x0d, 0x0a], size.length + part.length);
-      await write(this.#duplex, chunk);
+      const size = encoder.encode(`${part.length.toString(16)}\r\n`);
+      await write(this.#duplex, joined([size, part, CRLF]));
     }
     await write(this.#duplex, LAST_CHUNK);
   }

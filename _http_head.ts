@@ -64,13 +64,13 @@ const CR = 0x0d;
 const SP = 0x20;
 const COLON = 0x3a;
 
-const UTF8 = new TextDecoder();
+const decoder = new TextDecoder();
 
 /** The ISO-8859-1 text of bytes; `TextDecoder` would take windows-1252. */
 function decodeLatin1(bytes: Uint8Array): string {
   let seen = 0;
   for (let i = 0; i < bytes.length; i++) seen |= bytes[i]!;
-  if (seen < 0x80) return UTF8.decode(bytes);
+  if (seen < 0x80) return decoder.decode(bytes);
   let text = "";
   for (let i = 0; i < bytes.length; i += 4096) {
     text += String.fromCharCode(...bytes.subarray(i, i + 4096));

@@ -1,10 +1,13 @@
-/** A copy of both, one behind the other. */
+/** A copy of all pieces, one behind the other. */
 export function joined(
-  first: Uint8Array,
-  second: Uint8Array,
+  pieces: readonly Uint8Array[],
 ): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(first.length + second.length);
-  bytes.set(first);
-  bytes.set(second, first.length);
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
   return bytes;
 }

@@ -10,7 +10,7 @@ export const KEY = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
 
 // A key is 24 characters; encoding it in front of the GUID saves an allocation.
 const keyAndGuid = encodeLatin1(" ".repeat(24) + GUID);
-const ENCODER = new TextEncoder();
+const encoder = new TextEncoder();
 
 /**
  * The value of `Sec-WebSocket-Accept` for a key (RFC 6455 §4.2.2): the SHA-1
@@ -33,8 +33,8 @@ const ENCODER = new TextEncoder();
  * compile WebAssembly nor has it `node:crypto`.
  */
 export function acceptKey(key: string): string {
-  if (!KEY.test(key)) return toBase64(sha1(ENCODER.encode(key + GUID)));
-  ENCODER.encodeInto(key, keyAndGuid);
+  if (!KEY.test(key)) return toBase64(sha1(encoder.encode(key + GUID)));
+  encoder.encodeInto(key, keyAndGuid);
   return toBase64(sha1(keyAndGuid));
 }
 

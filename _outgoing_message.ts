@@ -50,7 +50,7 @@ export class OutgoingMessage {
     const before = this.#highSurrogate;
     if (typeof data !== "string") {
       if (before === "") return data;
-      const bytes = joined(encoder.encode(before), data);
+      const bytes = joined([encoder.encode(before), data]);
       this.#highSurrogate = "";
       return bytes;
     }

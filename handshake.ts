@@ -91,7 +91,7 @@ export { acceptKey, generateKey } from "./_key.ts";
 export { isOriginAllowed } from "./_origin.ts";
 export { type UpgradeOffer } from "./_upgrade_fields.ts";
 
-const ENCODER = new TextEncoder();
+const encoder = new TextEncoder();
 
 /**
  * What a request for an upgrade has to show (RFC 6455 §4.1): a WHATWG `Request`
@@ -463,7 +463,7 @@ export function rejectUpgrade(error: HandshakeError): Uint8Array<ArrayBuffer> {
     error.status >= (error.kind === "rejected" ? 300 : 400);
   const status = isOurs ? error.status : 502;
   const message = error.message.replace(/[^\x20-\x7e\xa0-\uffff]/g, "\ufffd");
-  const body = ENCODER.encode(`${message}\n`);
+  const body = encoder.encode(`${message}\n`);
   let text = `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`;
   // RFC 9110 §7.8: who sends Upgrade also names it in Connection.
   const upgrade = isOurs ? error.headers.get("Upgrade") : null;
@@ -481,7 +481,7 @@ export function rejectUpgrade(error: HandshakeError): Uint8Array<ArrayBuffer> {
       text += fieldLine(name, value);
     }
   }
-  return joined(encodeLatin1(`${text}\r\n`), body);
+  return joined([encodeLatin1(`${text}\r\n`), body]);
 }
 
 /** Header fields that an answer has already. */

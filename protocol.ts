@@ -379,7 +379,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
       this.#bytes = plain(bytes);
       this.#position = 0;
     } else {
-      this.#bytes = joined(this.#bytes.subarray(this.#position), bytes);
+      this.#bytes = joined([this.#bytes.subarray(this.#position), bytes]);
       this.#position = 0;
     }
     return this;

@@ -67,7 +67,7 @@ export function sessionMaker(
   return (agreement) => new DeflateSession(agreement, resources);
 }
 
-export const NO_DEMANDS: DeflateDemands = {
+const NO_DEMANDS: DeflateDemands = {
   serverNoContextTakeover: false,
   clientNoContextTakeover: false,
   serverMaxWindowBits: undefined,

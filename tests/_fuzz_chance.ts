@@ -94,7 +94,7 @@ export function latin1(text: string): Uint8Array<ArrayBuffer> {
 }
 
 /** Two of them, cut and put together. */
-export function crossed(
+function crossed(
   chance: Chance,
   a: Uint8Array,
   b: Uint8Array,

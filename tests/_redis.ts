@@ -6,7 +6,7 @@ import { Program } from "./_program.ts";
 import { within } from "./_server.ts";
 
 /** Where redis-server is, if it is installed. */
-export const redisPath: string | undefined = (Deno.env.get("PATH") ?? "")
+const redisPath: string | undefined = (Deno.env.get("PATH") ?? "")
   .split(":").map((folder) => `${folder}/redis-server`).find(isFile);
 
 function isFile(path: string): boolean {
