@@ -4,25 +4,31 @@
  * @module
  */
 
+import type { MessageData } from "./prepared.ts";
+import { kindOf } from "./_bytes_of.ts";
 import { handled } from "./_waiter.ts";
 
 /** Reads the parts; the wait for the next one can be interrupted. */
 export class PartReader {
   readonly #iterator:
-    | AsyncIterator<string | Uint8Array>
-    | Iterator<string | Uint8Array>;
+    | AsyncIterator<MessageData>
+    | Iterator<MessageData>;
   #isDone = false;
   #reject: ((error: unknown) => void) | undefined;
 
   constructor(
     source:
-      | AsyncIterable<string | Uint8Array>
-      | Iterable<string | Uint8Array>,
+      | AsyncIterable<MessageData>
+      | Iterable<MessageData>,
   ) {
     // A string would be iterated by its characters.
-    if (typeof source !== "object" || source === null) {
+    const isIterable = typeof source === "object" && source !== null &&
+      (Symbol.asyncIterator in source || Symbol.iterator in source);
+    if (!isIterable) {
       throw new TypeError(
-        `A message in parts is an iterable of strings or bytes (${typeof source})`,
+        `A message in parts is an iterable of strings or bytes (${
+          kindOf(source)
+        })`,
       );
     }
     this.#iterator = Symbol.asyncIterator in source
@@ -31,14 +37,14 @@ export class PartReader {
   }
 
   /** Waits for the next part. */
-  next(): Promise<IteratorResult<string | Uint8Array>> {
+  next(): Promise<IteratorResult<MessageData>> {
     return new Promise((resolve, reject) => {
       this.#reject = reject;
       this.#read().then(resolve, reject);
     });
   }
 
-  async #read(): Promise<IteratorResult<string | Uint8Array>> {
+  async #read(): Promise<IteratorResult<MessageData>> {
     try {
       const result = await this.#iterator.next();
       if (result.done) this.#isDone = true;
@@ -72,20 +78,14 @@ export class PartReader {
  * @param part Its next part.
  * @param begun The type so far; `undefined` for the first part.
  * @param said The type that the caller asked for, if any.
- * @throws {TypeError} If the part is neither a string nor bytes, or a string
- * does not fit.
+ * @throws {TypeError} If a string does not fit.
  */
 export function typeOfPart(
-  part: unknown,
+  part: string | Uint8Array,
   begun: "text" | "binary" | undefined,
   said: "text" | "binary" | undefined,
 ): "text" | "binary" {
   const isText = typeof part === "string";
-  if (!isText && !(part instanceof Uint8Array)) {
-    throw new TypeError(
-      `A part of a message is a string or a Uint8Array (${typeof part})`,
-    );
-  }
   if (isText && begun === "binary" && said === undefined) {
     throw new TypeError(
       "A message that begins with bytes cannot go on with a string",

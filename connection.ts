@@ -25,12 +25,17 @@
 import { CloseCode, ProtocolError, type Role } from "./frame.ts";
 import type { NegotiatedExtension } from "./extension.ts";
 import type { ExtensionElement, ParseHeadOptions } from "./handshake.ts";
-import { type MessageOptions, PreparedMessage } from "./prepared.ts";
+import {
+  type MessageData,
+  type MessageOptions,
+  PreparedMessage,
+} from "./prepared.ts";
 import {
   type CloseInfo,
   type MessageLimits,
   WebSocketProtocol,
 } from "./protocol.ts";
+import { bytesOf } from "./_bytes_of.ts";
 import { ConnectionClosedError } from "./_connection_closed_error.ts";
 import { type Duplex, type RemoteAddress, toByteDuplex } from "./_duplex.ts";
 import { setFinishedOf } from "./_finished.ts";
@@ -317,7 +322,7 @@ export class WebSocketConnection
   #turnstile: Turnstile | undefined;
   #closed: Promise<CloseInfo> | undefined;
   #readable: ReadableStream<Message> | undefined;
-  #writable: WritableStream<string | Uint8Array | PreparedMessage> | undefined;
+  #writable: WritableStream<MessageData | PreparedMessage> | undefined;
 
   static {
     setFinishedOf((it) => (it as WebSocketConnection).#pump.finished());
@@ -669,15 +674,16 @@ export class WebSocketConnection
    * Sends a message (RFC 6455 §6.1). What is sent in one go is written in one
    * go.
    *
-   * @param message A string goes out as text, bytes as binary, a prepared
-   * message as it was prepared. Bytes must not change before the promise
-   * resolves.
+   * @param message A string goes out as text, bytes in any form as binary, a
+   * prepared message as it was prepared. Bytes must not change before the
+   * promise resolves.
    * @param options Whether to compress, what type it has, and a signal that
    * stops the waiting. A message that is queued already goes out all the same.
    * @returns Resolved at once while little waits to be written, and otherwise
    * when it has drained: awaiting it slows the sender down to the peer's pace.
    * @throws {ConnectionClosedError} If the connection is closing or closed.
-   * @throws {TypeError} If the message is of another type.
+   * @throws {TypeError} If the message is none of these, such as a `Blob`, of
+   * which `sendStream(blob.stream())` makes one.
    * @throws {unknown} The signal's reason.
    *
    * @example Text, and binary
@@ -692,8 +698,10 @@ export class WebSocketConnection
    *
    * await server.send("Hello");
    * await server.send(new Uint8Array([1, 2, 3]));
+   * await server.send(new Uint8Array([4, 5]).buffer);
    * assertEquals(await client.receive(), "Hello");
    * assertEquals(await client.receive(), new Uint8Array([1, 2, 3]));
+   * assertEquals(await client.receive(), new Uint8Array([4, 5]));
    *
    * // Text that is UTF-8 already
    * await server.send(new Uint8Array([72, 105]), { type: "text" });
@@ -702,7 +710,7 @@ export class WebSocketConnection
    * ```
    */
   send(
-    message: string | Uint8Array | PreparedMessage,
+    message: MessageData | PreparedMessage,
     options: SendOptions = AS_GIVEN,
   ): Promise<void> {
     if (this.#turnstile?.isFree === false) {
@@ -723,7 +731,7 @@ export class WebSocketConnection
    * copy.
    */
   #queue(
-    message: string | Uint8Array | PreparedMessage,
+    message: MessageData | PreparedMessage,
     options: SendOptions,
   ): number {
     if (typeof message === "string") {
@@ -732,22 +740,22 @@ export class WebSocketConnection
       } else this.#protocol.sendText(message, options);
       return 0; // the program does not have the bytes
     }
-    if (message instanceof Uint8Array) {
-      if (options.type === "text") this.#protocol.sendText(message, options);
-      else this.#protocol.sendBinary(message, options);
-      return message.length;
-    }
     if (message instanceof PreparedMessage) {
       this.#protocol.sendPrepared(message);
       return 0; // its bytes never change
     }
-    throw new TypeError(
-      `A message is a string, a Uint8Array or a PreparedMessage (${typeof message})`,
+    const bytes = bytesOf(
+      message,
+      "A message",
+      "a string, a PreparedMessage, ",
     );
+    if (options.type === "text") this.#protocol.sendText(bytes, options);
+    else this.#protocol.sendBinary(bytes, options);
+    return bytes.length;
   }
 
   async #sendLater(
-    message: string | Uint8Array | PreparedMessage,
+    message: MessageData | PreparedMessage,
     options: SendOptions,
   ): Promise<void> {
     const endTurn = await this.#turnstile!.take(options.signal);
@@ -809,8 +817,8 @@ export class WebSocketConnection
    * @returns Resolved when all of the message has been queued, and little waits
    * to be written.
    * @throws {ConnectionClosedError} If the connection is closing or closed.
-   * @throws {TypeError} If a part is neither, or a string after bytes where
-   * nobody said what they are.
+   * @throws {TypeError} If the source is no iterable, a part is neither, or a
+   * string comes after bytes where nobody said what they are.
    * @throws {unknown} What the source throws; the signal's reason.
    *
    * @example One message of what is made bit by bit
@@ -834,8 +842,8 @@ export class WebSocketConnection
    */
   sendStream(
     source:
-      | AsyncIterable<string | Uint8Array>
-      | Iterable<string | Uint8Array>,
+      | AsyncIterable<MessageData>
+      | Iterable<MessageData>,
     options: SendOptions = AS_GIVEN,
   ): Promise<void> {
     return handled(this.#sendStream(source, options));
@@ -843,8 +851,8 @@ export class WebSocketConnection
 
   async #sendStream(
     source:
-      | AsyncIterable<string | Uint8Array>
-      | Iterable<string | Uint8Array>,
+      | AsyncIterable<MessageData>
+      | Iterable<MessageData>,
     options: SendOptions,
   ): Promise<void> {
     const { signal } = options;
@@ -860,9 +868,12 @@ export class WebSocketConnection
       this.#assertSendable(signal);
       parts = new PartReader(source);
       for (;;) {
-        const { value: part, done } = await parts.next();
+        const { value, done } = await parts.next();
         this.#assertSendable(signal);
         if (done) break;
+        const part = typeof value === "string"
+          ? value
+          : bytesOf(value, "A part of a message", "a string, ");
         type = typeOfPart(part, type, options.type);
         const before = this.#pump.bufferedAmount;
         this.#protocol.sendFragment(type, part, options);
@@ -896,7 +907,7 @@ export class WebSocketConnection
    * A stream that sends each chunk as a message, closes the connection with
    * 1000 when it is closed, and with 1011 when it is aborted.
    */
-  get writable(): WritableStream<string | Uint8Array | PreparedMessage> {
+  get writable(): WritableStream<MessageData | PreparedMessage> {
     return this.#writable ??= new WritableStream({
       write: (message) => this.send(message),
       close: async () => {

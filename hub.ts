@@ -43,7 +43,11 @@
  */
 
 import { CloseCode } from "./frame.ts";
-import { type MessageOptions, PreparedMessage } from "./prepared.ts";
+import {
+  type MessageData,
+  type MessageOptions,
+  PreparedMessage,
+} from "./prepared.ts";
 import {
   type Backplane,
   type BackplaneMessage,
@@ -51,6 +55,7 @@ import {
   InProcessBackplane,
   type SlowPolicy,
 } from "./_backplane.ts";
+import { bytesOf } from "./_bytes_of.ts";
 
 export * from "./_backplane.ts";
 
@@ -518,7 +523,8 @@ export class Hub implements AsyncDisposable {
    * @param options How it is sent, and what becomes of it where it can't be.
    * @returns What became of it.
    * @throws {DOMException} "InvalidStateError" if the hub is closed.
-   * @throws {TypeError} If there is no such policy.
+   * @throws {TypeError} If there is no such policy, or the message is none of
+   * these.
    *
    * @example The newest price of each stock, for those who can't read them all
    * ```ts
@@ -540,15 +546,19 @@ export class Hub implements AsyncDisposable {
    */
   publish(
     topic: string,
-    message: string | Uint8Array | PreparedMessage,
+    message: MessageData | PreparedMessage,
     options: PublishOptions = NO_OPTIONS,
   ): Delivery {
     this.#assertOpen();
     if (options.slowPolicy !== undefined) assertPolicy(options.slowPolicy);
+    const data = typeof message === "string" ||
+        message instanceof PreparedMessage
+      ? message
+      : bytesOf(message, "A message", "a string, a PreparedMessage, ");
     const forwarded = options.local
       ? READY
-      : this.#forward(topic, message, options);
-    return { ...this.#deliver(topic, message, options), forwarded };
+      : this.#forward(topic, data, options);
+    return { ...this.#deliver(topic, data, options), forwarded };
   }
 
   #forward(

@@ -29,6 +29,15 @@
 
 import { encodeFrame, Opcode } from "./frame.ts";
 import type { NegotiatedExtension } from "./extension.ts";
+import { bytesOf } from "./_bytes_of.ts";
+
+/**
+ * What a message can be made of: text, or bytes in any form. Those of a
+ * `Uint16Array` and its like go out as they lie in memory, on all common machines
+ * the low byte first; write to a `DataView` to have them in network byte order.
+ * A view may be on a `SharedArrayBuffer`, which is not taken by itself.
+ */
+export type MessageData = string | ArrayBuffer | ArrayBufferView;
 
 /** How a message is sent. */
 export interface MessageOptions {
@@ -87,12 +96,13 @@ export class PreparedMessage {
    * @param data The message. Bytes are not copied, and must not change
    * afterwards.
    * @param options How it is sent.
+   * @throws {TypeError} If the message is neither text nor bytes.
    */
-  constructor(data: string | Uint8Array, options: MessageOptions = {}) {
+  constructor(data: MessageData, options: MessageOptions = {}) {
     this.type = options.type ?? (typeof data === "string" ? "text" : "binary");
     this.data = typeof data === "string"
       ? new TextEncoder().encode(data)
-      : data;
+      : bytesOf(data, "A message", "a string, ");
     this.compress = options.compress;
   }
 

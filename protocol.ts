@@ -49,7 +49,8 @@ import type {
   TextMessage,
 } from "./_events.ts";
 import type { NegotiatedExtension } from "./extension.ts";
-import type { PreparedMessage } from "./prepared.ts";
+import type { MessageData, PreparedMessage } from "./prepared.ts";
+import { bytesOf } from "./_bytes_of.ts";
 import { HeaderReader } from "./_header_reader.ts";
 import {
   CUT_OFF,
@@ -661,11 +662,13 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * @param options Whether to compress.
    * @throws {DOMException} "InvalidStateError" if the connection is closing, or
    * a message in fragments is unfinished.
+   * @throws {TypeError} If the text is neither a string nor bytes.
    */
-  sendText(text: string | Uint8Array, options: ProtocolSendOptions = {}): void {
+  sendText(text: MessageData, options: ProtocolSendOptions = {}): void {
     this.#assertBetweenMessages();
     if (typeof text !== "string") {
-      this.#sendWhole(Opcode.Text, text, options.compress);
+      const bytes = bytesOf(text, "A text", "a string, ");
+      this.#sendWhole(Opcode.Text, bytes, options.compress);
     } else if (this.extension === undefined || options.compress === false) {
       this.#output.text(Opcode.Text, text);
     } else {
@@ -680,10 +683,15 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * referred to until it is taken, and must not change before that.
    * @param options Whether to compress.
    * @throws {DOMException} "InvalidStateError" as `sendText()` does.
+   * @throws {TypeError} If the payload is not made of bytes.
    */
-  sendBinary(data: Uint8Array, options: ProtocolSendOptions = {}): void {
+  sendBinary(
+    data: ArrayBuffer | ArrayBufferView,
+    options: ProtocolSendOptions = {},
+  ): void {
     this.#assertBetweenMessages();
-    this.#sendWhole(Opcode.Binary, data, options.compress);
+    const bytes = bytesOf(data, "A binary message");
+    this.#sendWhole(Opcode.Binary, bytes, options.compress);
   }
 
   /**
@@ -729,7 +737,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * may be cut anywhere, bytes too.
    * @param options Whether this is the last one, and whether to compress.
    * @throws {DOMException} "InvalidStateError" if the connection is closing.
-   * @throws {TypeError} If the message was begun as the other type.
+   * @throws {TypeError} If the message was begun as the other type, or the
+   * fragment is neither a string nor bytes.
    *
    * @example A text in two fragments, and a ping between them
    * ```ts
@@ -750,7 +759,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    */
   sendFragment(
     type: "text" | "binary",
-    data: string | Uint8Array,
+    data: MessageData,
     options: FragmentOptions = {},
   ): void {
     this.#assertOpen();
@@ -763,7 +772,12 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
         `The message that is being sent is ${message.type} (${type})`,
       );
     }
-    const payload = message.encode(data, fin);
+    const payload = message.encode(
+      typeof data === "string"
+        ? data
+        : bytesOf(data, "A fragment", "a string, "),
+      fin,
+    );
     if (begun === undefined) {
       const opcode = type === "text" ? Opcode.Text : Opcode.Binary;
       this.#output.frame(opcode, payload, fin, message.reservedBits);
@@ -779,10 +793,11 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    *
    * @param data Application data that the pong brings back, at most 125 bytes.
    * @throws {RangeError} If the data is longer.
+   * @throws {TypeError} If it is not made of bytes.
    * @throws {DOMException} "InvalidStateError" if the connection is closing.
    */
-  ping(data: Uint8Array = EMPTY): void {
-    this.#sendControl(Opcode.Ping, data);
+  ping(data: ArrayBuffer | ArrayBufferView = EMPTY): void {
+    this.#sendControl(Opcode.Ping, bytesOf(data, "What a ping carries"));
   }
 
   /**
@@ -790,6 +805,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    *
    * @param data Application data, at most 125 bytes.
    * @throws {RangeError} If the data is longer.
+   * @throws {TypeError} If it is not made of bytes.
    * @throws {DOMException} "InvalidStateError" if the connection is closing.
    *
    * @example Say that this side is alive
@@ -802,8 +818,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * assertEquals(protocol.takeOutput(), new Uint8Array([0x8a, 0]));
    * ```
    */
-  pong(data: Uint8Array = EMPTY): void {
-    this.#sendControl(Opcode.Pong, data);
+  pong(data: ArrayBuffer | ArrayBufferView = EMPTY): void {
+    this.#sendControl(Opcode.Pong, bytesOf(data, "What a pong carries"));
   }
 
   /**

@@ -58,3 +58,56 @@ export function pattern(length: number): Uint8Array<ArrayBuffer> {
   for (let i = 0; i < length; i++) bytes[i] = i * 31 + (i >> 8) * 7 + 5;
   return bytes;
 }
+
+/** The same bytes on memory that is shared, where there is any. */
+export function shared(bytes: Uint8Array): Uint8Array {
+  const copy = new Uint8Array(
+    typeof SharedArrayBuffer === "undefined"
+      ? new ArrayBuffer(bytes.length)
+      : new SharedArrayBuffer(bytes.length),
+  );
+  copy.set(bytes);
+  return copy;
+}
+
+/**
+ * The same bytes in each form that the platform has: a buffer of their own, and
+ * views amid other bytes. Their number has to be one that elements of 8 bytes
+ * divide.
+ */
+export function inEachForm(
+  bytes: Uint8Array,
+): [name: string, bytes: ArrayBuffer | ArrayBufferView][] {
+  const { length } = bytes;
+  // Behind 8 bytes, and behind 3, where none but single bytes may begin.
+  const aligned = concat(pattern(8), bytes, pattern(8)).buffer;
+  const odd = concat(pattern(3), bytes, pattern(3)).buffer;
+  return [
+    ["ArrayBuffer", bytes.slice().buffer],
+    ["Uint8Array", new Uint8Array(odd, 3, length)],
+    ["Int8Array", new Int8Array(odd, 3, length)],
+    ["Uint8ClampedArray", new Uint8ClampedArray(odd, 3, length)],
+    ["DataView", new DataView(odd, 3, length)],
+    ["Int16Array", new Int16Array(aligned, 8, length / 2)],
+    ["Uint16Array", new Uint16Array(aligned, 8, length / 2)],
+    ["Uint32Array", new Uint32Array(aligned, 8, length / 4)],
+    ["Float64Array", new Float64Array(aligned, 8, length / 8)],
+    ["BigUint64Array", new BigUint64Array(aligned, 8, length / 8)],
+    ["Uint8Array, shared", shared(bytes)],
+    ["DataView, shared", new DataView(shared(bytes).buffer)],
+  ];
+}
+
+/** What is neither text nor bytes, and how an error calls it. */
+export const NO_DATA: [name: string, value: unknown][] = [
+  ["number", 5],
+  ["undefined", undefined],
+  ["null", null],
+  ["Object", {}],
+  ["Array", [1, 2]],
+  ["Blob", new Blob(["abc"])],
+  // One that another thread may write to has to be asked for by a view.
+  ...(typeof SharedArrayBuffer === "undefined"
+    ? []
+    : [["SharedArrayBuffer", new SharedArrayBuffer(8)] as [string, unknown]]),
+];

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { ConnectionClosedError, WebSocketConnection } from "../connection.ts";
 import { PreparedMessage } from "../prepared.ts";
-import { concat, pattern, utf8 } from "./_bytes.ts";
+import { concat, inEachForm, NO_DATA, pattern, utf8 } from "./_bytes.ts";
 import { bounded, isPending, open, quiet, rejection } from "./_connection.ts";
 import { binary, close, ping, pong, ROLES, text } from "./_protocol.ts";
 
@@ -58,12 +58,39 @@ for (const role of ROLES) {
   );
 }
 
+for (const role of ROLES) {
+  Deno.test(
+    `${role}: bytes are bytes, whatever form they are given in`,
+    bounded(async () => {
+      const { ws, peer } = open({ role });
+      // The longer ones are not copied where they need not be masked.
+      for (const length of [0, 16, 160_000]) {
+        const expected = pattern(length);
+        for (const [name, bytes] of inEachForm(expected)) {
+          const sent = ws.send(bytes);
+          assertEquals((await peer.next())!.payload, expected, name);
+          await sent;
+        }
+      }
+      for (const [, bytes] of inEachForm(utf8("16 bytes of text"))) {
+        await ws.send(bytes, { type: "text" });
+        await peer.expect(text("16 bytes of text"));
+      }
+      ws.terminate();
+    }),
+  );
+}
+
 Deno.test(
   "what is no message is refused, and nothing is sent",
   bounded(async () => {
     const { ws, near } = open();
-    for (const wrong of [1, null, undefined, {}, [1], new ArrayBuffer(1)]) {
-      await assertRejects(() => ws.send(wrong as never), TypeError, "message");
+    for (const [name, wrong] of NO_DATA) {
+      await assertRejects(
+        () => ws.send(wrong as never),
+        TypeError,
+        `A message is a string, a PreparedMessage, an ArrayBuffer or a view on one (${name})`,
+      );
     }
     await quiet();
     assertEquals(near.writes, []);

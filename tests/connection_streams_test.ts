@@ -13,7 +13,7 @@ import {
 } from "../connection.ts";
 import { PreparedMessage } from "../prepared.ts";
 import { duplexPair } from "./_duplex_pair.ts";
-import { concat, pattern, utf8 } from "./_bytes.ts";
+import { concat, inEachForm, NO_DATA, pattern, utf8 } from "./_bytes.ts";
 import {
   bounded,
   collect,
@@ -60,10 +60,12 @@ function source<T>() {
 // sendStream()
 
 Deno.test(
-  "sendStream() takes no string for its characters",
+  "sendStream() takes no string for its characters, and nothing that has no parts",
   bounded(async () => {
     const { ws, peer } = open();
-    for (const [wrong, what] of [["text", "string"], [5, "number"]] as const) {
+    const sources = [["string", "text"], ...NO_DATA]
+      .filter(([, source]) => !Array.isArray(source));
+    for (const [what, wrong] of sources) {
       await assertRejects(
         () => ws.sendStream(wrong as Iterable<string>),
         TypeError,
@@ -216,6 +218,40 @@ Deno.test(
     const { code, wasClean, error } = await ws.closed;
     assertEquals([code, wasClean], [1011, false]);
     assertEquals((error?.cause as Error).message, "mine");
+  }),
+);
+
+Deno.test(
+  "parts that are bytes are bytes, whatever form they are given in",
+  bounded(async () => {
+    const { ws, peer } = open();
+    for (const length of [16, 160_000]) {
+      const expected = pattern(length);
+      for (const [name, bytes] of inEachForm(expected)) {
+        const sent = ws.sendStream([bytes]);
+        assertEquals((await peer.next())!.payload, expected, name);
+        await peer.expect(last());
+        await sent;
+      }
+    }
+    ws.terminate();
+  }),
+);
+
+Deno.test(
+  "a part that is neither text nor bytes is the caller's mistake",
+  bounded(async () => {
+    const { ws, peer } = open();
+    for (const [name, wrong] of NO_DATA) {
+      await assertRejects(
+        () => ws.sendStream([wrong as string]),
+        TypeError,
+        `A part of a message is a string, an ArrayBuffer or a view on one (${name})`,
+      );
+    }
+    await ws.send("next");
+    await peer.expect(text("next"));
+    ws.terminate();
   }),
 );
 

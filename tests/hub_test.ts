@@ -12,6 +12,7 @@ import {
   type Subscriber,
 } from "../hub.ts";
 import { PreparedMessage } from "../prepared.ts";
+import { inEachForm, NO_DATA, pattern } from "./_bytes.ts";
 import { fc, property } from "./_property.ts";
 
 const decoder = new TextDecoder();
@@ -301,12 +302,12 @@ Deno.test("publishing to 10,000 subscribers costs one encode", () => {
 
 Deno.test("a message without receivers is not encoded at all", () => {
   const hub = new Hub();
-  const message = {
-    get length(): never {
+  const message = Object.defineProperty(new Uint8Array(0), "length", {
+    get(): never {
       throw new Error("looked at");
     },
-  };
-  hub.publish("tea", message as unknown as Uint8Array, { local: true });
+  });
+  hub.publish("tea", message, { local: true });
 });
 
 Deno.test("text, binary and prepared messages go out as what they are", () => {
@@ -728,6 +729,38 @@ Deno.test("to close a hub twice is to wait twice for its backplane", async () =>
   for (const closed of closing) {
     await assertRejects(() => closed, Error, "cable");
   }
+});
+
+Deno.test("bytes are bytes for this hub and for others, whatever form they are given in", () => {
+  const backplane = new Recorder();
+  const hub = new Hub({ backplane });
+  const received: Uint8Array[] = [];
+  hub.subscribe("tea", {
+    bufferedAmount: 0,
+    send: ({ data }) => received.push(data),
+    close: () => {},
+  });
+  const expected = pattern(16);
+  const forms = inEachForm(expected);
+  for (const [, bytes] of forms) hub.publish("tea", bytes);
+  assertEquals(received, forms.map(() => expected));
+  assertEquals(
+    backplane.published.map(({ data, type }) => ({ data, type })),
+    forms.map(() => ({ data: expected, type: "binary" as const })),
+  );
+});
+
+Deno.test("what is no message is refused, and nobody gets it", () => {
+  const backplane = new Recorder();
+  const hub = new Hub({ backplane });
+  for (const [name, wrong] of NO_DATA) {
+    assertThrows(
+      () => hub.publish("tea", wrong as string),
+      TypeError,
+      `A message is a string, a PreparedMessage, an ArrayBuffer or a view on one (${name})`,
+    );
+  }
+  assertEquals(backplane.published, []);
 });
 
 Deno.test("a policy has to be one that there is", () => {

@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { decodeFrame, Opcode, RSV2 } from "../frame.ts";
 import { PreparedMessage } from "../prepared.ts";
-import { pattern, utf8 } from "./_bytes.ts";
+import { inEachForm, NO_DATA, pattern, utf8 } from "./_bytes.ts";
 import { flip, flipping } from "./_fake_extensions.ts";
 
 /** What is in the frame, of which there must be one and no more. */
@@ -40,6 +40,26 @@ Deno.test("a string is text, and bytes are binary", () => {
     undefined,
     bytes,
   ]);
+});
+
+Deno.test("bytes are bytes, whatever form they are given in", () => {
+  const expected = pattern(16);
+  for (const [name, bytes] of inEachForm(expected)) {
+    const { type, data } = new PreparedMessage(bytes);
+    assertEquals([type, data], ["binary", expected], name);
+    const buffer = bytes instanceof ArrayBuffer ? bytes : bytes.buffer;
+    assertStrictEquals(data.buffer, buffer, "they are where they were");
+  }
+});
+
+Deno.test("what is neither text nor bytes is refused", () => {
+  for (const [name, wrong] of NO_DATA) {
+    assertThrows(
+      () => new PreparedMessage(wrong as string),
+      TypeError,
+      `A message is a string, an ArrayBuffer or a view on one (${name})`,
+    );
+  }
 });
 
 Deno.test("unless they are asked for as the other", () => {

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Opcode } from "../frame.ts";
 import { PreparedMessage } from "../prepared.ts";
 import { WebSocketProtocol } from "../protocol.ts";
-import { concat, hex, pattern, utf8 } from "./_bytes.ts";
+import { concat, hex, inEachForm, NO_DATA, pattern, utf8 } from "./_bytes.ts";
 import { flip, flipping } from "./_fake_extensions.ts";
 import {
   binary,
@@ -50,6 +50,59 @@ Deno.test("§5.6: a server's messages, drawn in bytes", () => {
   );
   assertEquals(protocol.outputLength, 0);
   assertEquals(protocol.takeOutput(), undefined);
+});
+
+Deno.test("bytes are bytes, whatever form they are given in", () => {
+  const expected = pattern(16);
+  for (const [name, bytes] of inEachForm(expected)) {
+    const protocol = new WebSocketProtocol({ role: "server" });
+    protocol.sendText(bytes);
+    protocol.sendBinary(bytes);
+    protocol.sendFragment("binary", bytes);
+    protocol.ping(bytes);
+    protocol.sendFragment("binary", bytes, { fin: true });
+    protocol.pong(bytes);
+    assertEquals(
+      sentBy(protocol),
+      [
+        text(expected),
+        binary(expected),
+        binary(expected, false),
+        ping(expected),
+        last(expected),
+        pong(expected),
+      ].map(sent),
+      name,
+    );
+  }
+});
+
+Deno.test("what is neither text nor bytes is refused, and nothing is sent", () => {
+  const protocol = new WebSocketProtocol({ role: "server" });
+  const expected = "an ArrayBuffer or a view on one";
+  for (const [name, wrong] of NO_DATA as [string, never][]) {
+    const text = () => protocol.sendText(wrong);
+    assertThrows(text, TypeError, `A text is a string, ${expected} (${name})`);
+    assertThrows(
+      () => protocol.sendFragment("text", wrong),
+      TypeError,
+      `A fragment is a string, ${expected} (${name})`,
+    );
+  }
+  // Left out, a ping carries nothing.
+  const noBytes = NO_DATA.filter(([, value]) => value !== undefined);
+  for (const [name, wrong] of [...noBytes, ["string", "abc"]]) {
+    for (
+      const [what, act] of [
+        ["A binary message", () => protocol.sendBinary(wrong as never)],
+        ["What a ping carries", () => protocol.ping(wrong as never)],
+        ["What a pong carries", () => protocol.pong(wrong as never)],
+      ] as const
+    ) assertThrows(act, TypeError, `${what} is ${expected} (${name})`);
+  }
+  assertEquals(protocol.outputLength, 0);
+  protocol.sendText("next");
+  assertEquals(sentBy(protocol), [sent(text("next"))]);
 });
 
 Deno.test("§5.2: messages of every length that changes the header", () => {
