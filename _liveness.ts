@@ -88,7 +88,8 @@ export class Liveness implements DeadlineOwner, PumpOwner {
     } else {
       // Without a timeout it is pinged again each time, unless something it has
       // not read yet waits to be written.
-      const isAsked = heartbeatTimeout === 0 && this.#pump.bufferedAmount > 0;
+      const isAsked = heartbeatTimeout === 0 &&
+        this.#pump.writer.bufferedAmount > 0;
       if (heartbeatTimeout > 0) this.#state = "pinged";
       if (!isAsked) this.#ping();
       deadline.restart(heartbeatTimeout || heartbeatInterval);

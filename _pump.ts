@@ -1,7 +1,7 @@
 /**
  * Moves bytes between a protocol and its transport: reads no further ahead than
- * the limits allow, writes all that is queued at once, and brings the transport
- * to its end.
+ * the limits allow, hands out messages, has what is queued written, and brings
+ * the transport to its end.
  *
  * @module
  */
@@ -33,6 +33,7 @@ import {
   watchLoop,
 } from "./_turns.ts";
 import { handled, Waiters } from "./_waiter.ts";
+import { Writer, type WriterOwner } from "./_writer.ts";
 
 /** What a consumer takes off the pump. */
 export type Received = TextMessage | BinaryMessage | MessageChunk;
@@ -80,7 +81,7 @@ let waste: Uint8Array<ArrayBuffer> | undefined;
 const BULK = 8192;
 
 /** Drives one connection. */
-export class Pump implements DeadlineOwner, TurnTaker {
+export class Pump implements DeadlineOwner, TurnTaker, WriterOwner {
   readonly #duplex: ByteDuplex;
   readonly #protocol: WebSocketProtocol;
   readonly #limits: PumpLimits;
@@ -119,13 +120,9 @@ export class Pump implements DeadlineOwner, TurnTaker {
   #patience = 0;
   #isSettling = false;
 
-  #writing: Uint8Array | undefined;
+  /** Its direction of writing. */
+  readonly writer: Writer;
   #isFlushScheduled = false;
-  // How many bytes have been written in all.
-  #written = 0;
-  // Made on first use: most connections never need them.
-  #drainWaiters: Waiters<void> | undefined;
-  #writeWaiters: Waiters<void> | undefined;
 
   #closed: Closed | undefined;
   #closing: Deadline | undefined;
@@ -135,9 +132,10 @@ export class Pump implements DeadlineOwner, TurnTaker {
   #isEnded = false;
   #endWaiters: Waiters<CloseInfo> | undefined;
 
-  /** Whether the peer has given a sign of life since {@linkcode watch}. */
-  isAlive = true;
-  #isWriteWatched = false;
+  // Whether something was read since watch(), and how much had been written
+  // then.
+  #isHeard = true;
+  #writtenBefore = Infinity;
   /** Set when a message is sent or received; whoever watches it resets it. */
   isActive = false;
   /** Called, like the owner's, when nothing can be sent any more. */
@@ -153,6 +151,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
     this.#protocol = protocol;
     this.#limits = limits;
     this.#owner = owner;
+    this.writer = new Writer(duplex, protocol, limits.highWaterMark, this);
   }
 
   /** Begins with what the protocol has been given already. */
@@ -175,24 +174,25 @@ export class Pump implements DeadlineOwner, TurnTaker {
     return this.#waiters.length > 0;
   }
 
-  /** How many bytes wait to be written. */
-  get bufferedAmount(): number {
-    return this.#protocol.outputLength + (this.#writing?.length ?? 0);
-  }
-
   /**
    * Begins to wait for a sign of life. Bytes that arrive are one. A write that the
    * system takes at once is none, but one that is pending now is, once it is
    * taken: the peer must have read to make room.
    */
   watch(): void {
-    this.isAlive = false;
-    this.#isWriteWatched = this.#writing !== undefined;
+    const { isWriting, byteLength } = this.writer;
+    this.#isHeard = false;
+    this.#writtenBefore = isWriting ? byteLength : Infinity;
+  }
+
+  /** Whether there was a sign of life since {@linkcode watch}. */
+  get isAlive(): boolean {
+    return this.#isHeard || this.writer.byteLength > this.#writtenBefore;
   }
 
   /** Whether a sign of life would be noticed. */
   get isListening(): boolean {
-    return this.#isReading || this.#writing !== undefined;
+    return this.#isReading || this.writer.isWriting;
   }
 
   // --- Receiving -----------------------------------------------------------
@@ -554,7 +554,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
       this.#onEnd();
       return;
     }
-    this.isAlive = true;
+    this.#isHeard = true;
     try {
       // A few bytes may inflate to much.
       const isWork = length >= BULK || this.#protocol.extension !== undefined;
@@ -611,7 +611,7 @@ export class Pump implements DeadlineOwner, TurnTaker {
   #onEnd(): void {
     if (this.#closed === undefined) this.#close(this.#protocol.receiveEnd()!);
     this.flush();
-    if (this.bufferedAmount === 0) this.end();
+    if (this.writer.bufferedAmount === 0) this.end();
   }
 
   // --- Sending -------------------------------------------------------------
@@ -620,118 +620,35 @@ export class Pump implements DeadlineOwner, TurnTaker {
   scheduleFlush(): void {
     // Settling, or the write that is pending, ends with a flush.
     if (this.#isFlushScheduled || this.#isSettling) return;
-    if (this.#writing !== undefined) return;
+    if (this.writer.isWriting) return;
     this.#isFlushScheduled = true;
     soon(this);
   }
 
-  /** Writes what is queued, unless something is being written. */
+  /** Writes what is queued, unless a write is pending. */
   flush(): void {
-    if (this.#writing !== undefined || this.#isEnded) return;
-    const bytes = this.#protocol.takeOutput();
-    if (bytes === undefined) {
-      if (this.#closed !== undefined) this.#endWriting();
-      return;
-    }
-    this.#write(bytes);
+    if (this.#isEnded) return;
+    const isIdle = this.writer.flush();
+    if (isIdle && this.#closed !== undefined) this.#endWriting();
   }
 
-  #write(bytes: Uint8Array): void {
-    this.#writing = bytes;
-    try {
-      this.#duplex.write(bytes).then(this.#onWritten, this.#onWriteError);
-    } catch (error) {
-      this.#onWriteError(error);
-    }
-  }
-
-  readonly #onWritten = (length: number): void => {
-    const bytes = this.#writing!;
-    if (this.#isEnded) return;
-    if (this.#isWriteWatched) this.isAlive = true;
-    this.#written += length;
-    this.#writeWaiters?.serveAll();
-    try {
-      // subarray() throws if the program has transferred the bytes meanwhile.
-      if (length !== bytes.length) {
-        this.#write(bytes.subarray(length));
-        return;
-      }
-      this.#writing = undefined;
-      this.#protocol.releaseOutput();
-      this.flush();
-      if (this.bufferedAmount <= this.#limits.highWaterMark) {
-        this.#drainWaiters?.serveAll();
-      }
-    } catch (error) {
-      this.end(error);
-    }
-  };
-
-  // The peer takes nothing more, but what it has sent before can still be read.
-  readonly #onWriteError = (error: unknown): void => {
-    if (this.#isEnded) return;
-    this.#writing = undefined;
+  /** The peer takes nothing more, but what it has sent can still be read. */
+  onWriteError(error: unknown): void {
     this.#writeError = error;
     this.#isWriteEnded = true;
-    this.#protocol.dropOutput();
     this.#expectEnd();
-    if (this.#closed !== undefined) this.end(error);
-    else {
-      // Not only at the end, which may be long in coming.
-      this.#turnSendersAway();
-      this.#goOn();
+    if (this.#closed !== undefined) {
+      this.end(error);
+      return;
     }
-  };
-
-  #turnSendersAway(): void {
-    if (!this.#drainWaiters?.length && !this.#writeWaiters?.length) return;
-    const error = this.#unwritten();
-    this.#drainWaiters?.rejectAll(error);
-    this.#writeWaiters?.rejectAll(error);
-  }
-
-  /** Why nothing more is written. */
-  #unwritten(): ConnectionClosedError {
-    return new ConnectionClosedError(
-      this.#closed ?? {
-        code: CloseCode.AbnormalClosure,
-        reason: "",
-        wasClean: false,
-        error: errorOf(this.#writeError),
-      },
-    );
-  }
-
-  /**
-   * Waits until no more than `highWaterMark` is left to write. Rejects if the
-   * connection ends before.
-   */
-  drained(signal?: AbortSignal): Promise<void> {
-    const waiters = this.#drainWaiters ??= new Waiters();
-    return signal === undefined
-      ? waiters.waitTogether()
-      : handled(waiters.wait(signal));
-  }
-
-  /**
-   * Waits until all is written that is queued now, so that a payload that was not
-   * copied may change again. Rejects if the connection ends before.
-   */
-  written(signal?: AbortSignal): Promise<void> {
-    return handled(this.#writtenUpTo(
-      this.#written + this.bufferedAmount,
-      signal,
-    ));
-  }
-
-  async #writtenUpTo(end: number, signal?: AbortSignal): Promise<void> {
-    const waiters = this.#writeWaiters ??= new Waiters();
-    while (this.#written < end) {
-      // Writing may have ended while this waited.
-      if (this.#isEnded || this.#isWriteEnded) throw this.#unwritten();
-      await waiters.wait(signal);
-    }
+    // Not only at the end, which may be long in coming.
+    this.writer.stop({
+      code: CloseCode.AbnormalClosure,
+      reason: "",
+      wasClean: false,
+      error: errorOf(error),
+    });
+    this.#goOn();
   }
 
   // --- The end -------------------------------------------------------------
@@ -856,10 +773,8 @@ export class Pump implements DeadlineOwner, TurnTaker {
     } catch {
       // It is closed already.
     }
-    this.#protocol.dropOutput();
-    this.#writing = undefined;
     const info = infoOf(this.#closed!);
-    this.#turnSendersAway();
+    this.writer.stop(info);
     this.#endWaiters?.serveAll(info);
   }
 }

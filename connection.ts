@@ -374,7 +374,7 @@ export class WebSocketConnection
 
   /** How many bytes wait to be written, headers of frames included. */
   get bufferedAmount(): number {
-    return this.#pump.bufferedAmount;
+    return this.#pump.writer.bufferedAmount;
   }
 
   /** Whether messages can be sent: nobody has begun to close the connection. */
@@ -718,7 +718,7 @@ export class WebSocketConnection
     }
     try {
       this.#assertSendable(options.signal);
-      const before = this.#pump.bufferedAmount;
+      const before = this.#pump.writer.bufferedAmount;
       const referenced = this.#queue(message, options);
       return this.#afterQueueing(before, referenced, options.signal);
     } catch (error) {
@@ -762,7 +762,7 @@ export class WebSocketConnection
     let sent: Promise<void>;
     try {
       this.#assertSendable(options.signal);
-      const before = this.#pump.bufferedAmount;
+      const before = this.#pump.writer.bufferedAmount;
       const referenced = this.#queue(message, options);
       sent = this.#afterQueueing(before, referenced, options.signal);
     } finally {
@@ -785,7 +785,7 @@ export class WebSocketConnection
   ): Promise<void> {
     this.#pump.isActive = true;
     this.#pump.scheduleFlush();
-    const { bufferedAmount } = this.#pump;
+    const { bufferedAmount } = this.#pump.writer;
     const isReferenced = referenced >= REFERENCE_FROM;
     if (bufferedAmount <= this.#highWaterMark && !isReferenced) return DONE;
     if (
@@ -799,8 +799,8 @@ export class WebSocketConnection
       throw new ConnectionClosedError(this.#pump.closed!);
     }
     return isReferenced
-      ? this.#pump.written(signal)
-      : this.#pump.drained(signal);
+      ? this.#pump.writer.written(signal)
+      : this.#pump.writer.drained(signal);
   }
 
   /**
@@ -875,7 +875,7 @@ export class WebSocketConnection
           ? value
           : bytesOf(value, "A part of a message", "a string, ");
         type = typeOfPart(part, type, options.type);
-        const before = this.#pump.bufferedAmount;
+        const before = this.#pump.writer.bufferedAmount;
         this.#protocol.sendFragment(type, part, options);
         isBegun = true;
         await this.#afterQueueing(before, part.length, signal);
