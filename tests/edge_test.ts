@@ -5,6 +5,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { connect } from "../connect.ts";
 import type { CloseInfo } from "../protocol.ts";
 import { permessageDeflate } from "../deflate.ts";
@@ -58,7 +59,7 @@ async function startGateway(server: string): Promise<Workerd> {
   await bundleByTask();
   return await Workerd.start(
     workerd.path!,
-    CONFIGURATION.pathname,
+    fileURLToPath(CONFIGURATION),
     { SERVER: server, TOKEN: "secret" },
   );
 }
@@ -312,7 +313,7 @@ edgeTest("a worker that is not told its token dials nobody", async () => {
   await bundleByTask();
   await using gateway = await Workerd.start(
     workerd.path!,
-    CONFIGURATION.pathname,
+    fileURLToPath(CONFIGURATION),
     { SERVER: server.url },
   );
   const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
