@@ -5,7 +5,9 @@ import { makeMessage } from "../bench/_messages.ts";
 import { ratio, toMarkdown, toText } from "../bench/_report.ts";
 import { geometricMean, Histogram, median } from "../bench/_statistics.ts";
 import type { Results } from "../bench/_study.ts";
+import { WEIGHED } from "../bench/weigh.ts";
 import { isUtf8 } from "../_utf8.ts";
+import { tableRows } from "./_markdown.ts";
 import { Program } from "./_program.ts";
 import { startTask } from "./_task.ts";
 
@@ -74,6 +76,21 @@ Deno.test("weigh prints how large each module is, minified and compressed", asyn
     assert(minified! > 2 * gzipped! && gzipped! > 1000, stdout);
   }
   assert(all[0]! > 5 * frame[0]!, stdout);
+
+  // docs/runtimes.md tells about as much; it need not follow each line of code.
+  const page = await Deno.readTextFile(new URL("docs/runtimes.md", ROOT));
+  const told = tableRows(page, ["bytes", "minified", "gzipped"]);
+  assertEquals(
+    told.map((row) => row["bytes"]!.replaceAll("`", "")),
+    WEIGHED.map(([name]) => name),
+  );
+  told.forEach((row, index) => {
+    const sizesNow = sizes.get(WEIGHED[index]![0])!;
+    [row["minified"]!, row["gzipped"]!].forEach((cell, column) => {
+      const ratio = Number(cell.replaceAll(",", "")) / sizesNow[column]!;
+      assert(ratio > 0.95 && ratio < 1.05, `${row["bytes"]}: ${cell}`);
+    });
+  });
 });
 
 Deno.test("the median, the geometric mean, and the share below", () => {
