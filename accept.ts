@@ -69,7 +69,7 @@ export interface ReadRequestOptions extends HandshakeOptions {
    *
    * @default {undefined} (nothing)
    */
-  received?: Uint8Array<ArrayBuffer> | undefined;
+  rest?: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** What a handler of {@linkcode AnswerOptions.onRequest} may add. */
@@ -287,7 +287,7 @@ export async function readRequest(
       readHead(
         transport,
         (bytes) => parseRequestHead(bytes, options),
-        { received: options.received, progress, closedStatus: 400 },
+        { received: options.rest, progress, closedStatus: 400 },
       ),
   );
 }

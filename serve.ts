@@ -437,7 +437,7 @@ class Loop implements Server {
           maxHeadSize,
           maxHeaders,
           handshakeTimeout,
-          received: rest,
+          rest,
         });
         if (received === undefined) break;
         peer.state = "busy";

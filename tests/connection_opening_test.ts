@@ -160,9 +160,9 @@ Deno.test(
     const [near, far] = duplexPair();
     const bytes = utf8(REQUEST.repeat(2));
     await write(far, bytes.subarray(200));
-    const first = await readRequest(near, { received: bytes.slice(0, 200) });
+    const first = await readRequest(near, { rest: bytes.slice(0, 200) });
     assertEquals(first?.head.byteLength, REQUEST.length);
-    const second = await readRequest(near, { received: first!.rest });
+    const second = await readRequest(near, { rest: first!.rest });
     assertEquals(second?.head.target, "/chat?room=1");
     assertEquals(second?.rest, new Uint8Array(0));
   }),
