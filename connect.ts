@@ -53,7 +53,7 @@ export interface DialTarget {
   /** Whether the URL asks for TLS. */
   readonly secure: boolean;
   /** Given when the client gives up: what is dialled then is closed. */
-  readonly signal: AbortSignal | undefined;
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -335,5 +335,5 @@ async function dialDeno(
   }
   return secure
     ? await Deno.connectTls({ hostname, port, caCerts: [...caCerts] })
-    : await Deno.connect({ hostname, port, ...(signal && { signal }) });
+    : await Deno.connect({ hostname, port, signal });
 }

@@ -55,7 +55,7 @@ const programs: Record<string, (url: string) => unknown> = {
       hostname,
       port: Number(port),
       secure: false,
-      signal: undefined,
+      signal: new AbortController().signal,
     });
     const before = duplex.remoteAddr ?? "unknown";
     const ws = await connect(url, { dial: () => duplex });
