@@ -7,17 +7,17 @@
 /** A text message (RFC 6455 §5.6). */
 export interface TextMessage {
   /** Tells the events apart. */
-  type: "text";
+  readonly type: "text";
   /** The text; as bytes with `textAs: "bytes"`. */
-  data: string | Uint8Array<ArrayBuffer>;
+  readonly data: string | Uint8Array<ArrayBuffer>;
 }
 
 /** A binary message (RFC 6455 §5.6). */
 export interface BinaryMessage {
   /** Tells the events apart. */
-  type: "binary";
+  readonly type: "binary";
   /** The payload. */
-  data: Uint8Array<ArrayBuffer>;
+  readonly data: Uint8Array<ArrayBuffer>;
 }
 
 /**
@@ -27,13 +27,13 @@ export interface BinaryMessage {
  */
 export interface MessageChunk {
   /** Tells the events apart. */
-  type: "chunk";
+  readonly type: "chunk";
   /** What the message is. */
-  of: "text" | "binary";
+  readonly of: "text" | "binary";
   /** The part; a string for text, unless `textAs: "bytes"`. */
-  data: string | Uint8Array<ArrayBuffer>;
+  readonly data: string | Uint8Array<ArrayBuffer>;
   /** Whether the message ends here. */
-  fin: boolean;
+  readonly fin: boolean;
 }
 
 /**
@@ -42,9 +42,9 @@ export interface MessageChunk {
  */
 export interface PingOrPong {
   /** Tells the events apart. */
-  type: "ping" | "pong";
+  readonly type: "ping" | "pong";
   /** The application data, at most 125 bytes. */
-  data: Uint8Array<ArrayBuffer>;
+  readonly data: Uint8Array<ArrayBuffer>;
 }
 
 /** How a connection ended (RFC 6455 §7.1). */
@@ -55,19 +55,19 @@ export interface CloseInfo {
    * sent a Close frame before; 1006 if the transport ended with no Close frame
    * at all (RFC 6455 §7.1.5).
    */
-  code: number;
+  readonly code: number;
   /** The reason that came with the code, for a log; often empty. */
-  reason: string;
+  readonly reason: string;
   /** Whether the peer's Close frame was received, and all was well (§7.1.4). */
-  wasClean: boolean;
+  readonly wasClean: boolean;
   /** What was wrong, if the connection failed. */
-  error?: Error;
+  readonly error?: Error | undefined;
 }
 
 /** The end of the connection, exactly once, after all messages. */
 export interface Closed extends CloseInfo {
   /** Tells the events apart. */
-  type: "close";
+  readonly type: "close";
 }
 
 /** What {@linkcode WebSocketProtocol.prototype.receive | receive()} yields. */

@@ -346,9 +346,9 @@ export class IncomingMessage {
   }
 
   #endChunks(of: "text" | "binary"): void {
-    const last = this.#chunks.at(-1);
+    const last = this.#chunks.pop();
     if (last !== undefined) {
-      last.fin = true;
+      this.#chunks.push({ ...last, fin: true });
     } else {
       const data = of === "text" && this.#textAs === "string"
         ? ""

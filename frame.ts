@@ -1037,9 +1037,9 @@ export interface ClosePayload {
    * The close code; {@linkcode CloseCode.NoStatusReceived} (1005) for a Close
    * frame without one.
    */
-  code: number;
+  readonly code: number;
   /** The reason, for a log; empty if there was none. */
-  reason: string;
+  readonly reason: string;
 }
 
 /**
