@@ -334,6 +334,7 @@ export class WebSocketConnection
    * @param duplex The stream; nobody else may read, write or close it.
    * @param options The role, what was negotiated, and the limits.
    * @throws {RangeError} If a limit is out of range.
+   * @throws {TypeError} If there is no such role.
    */
   constructor(duplex: Duplex, options: WebSocketConnectionOptions) {
     const transport = toByteDuplex(duplex);

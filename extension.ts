@@ -135,9 +135,11 @@ export interface NegotiatedExtension {
   readonly reservedBits: number;
   /**
    * Under which key the transformed form of a message can be shared between
-   * connections, or `undefined` where it depends on earlier messages.
+   * connections.
+   *
+   * @default {undefined} (it depends on earlier messages, and is for one alone)
    */
-  readonly sharingKey: string | undefined;
+  readonly sharingKey?: string | undefined;
   /**
    * Whether to transform an outgoing message when its sender did not say.
    *

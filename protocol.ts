@@ -321,10 +321,14 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    *
    * @param options The role, the limits, and what has been negotiated.
    * @throws {RangeError} If a limit is out of range.
+   * @throws {TypeError} If there is no such role.
    */
   constructor(options: ProtocolOptions) {
     const { role, extension, maxMessageSize = 16 * 1024 * 1024 } = options;
     const { maxFragments = 131072 } = options;
+    if (role !== "client" && role !== "server") {
+      throw new TypeError(`role must be "client" or "server" (${role})`);
+    }
     assertAtLeast("maxMessageSize", maxMessageSize, 0);
     assertAtLeast("maxFragments", maxFragments, 1);
     this.role = role;

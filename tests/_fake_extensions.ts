@@ -4,7 +4,7 @@ import { RSV1, RSV2 } from "../frame.ts";
 import type { NegotiatedExtension } from "../extension.ts";
 
 function base(name: string, reservedBits: number) {
-  return { name, parameters: [], reservedBits, sharingKey: undefined };
+  return { name, parameters: [], reservedBits };
 }
 
 export function flip(data: Uint8Array): Uint8Array<ArrayBuffer> {

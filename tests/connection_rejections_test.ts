@@ -226,7 +226,6 @@ function failing(where: "encode" | "decode"): NegotiatedExtension {
     name: "failing",
     parameters: [],
     reservedBits: 4,
-    sharingKey: undefined,
     wants: () => where === "encode",
     encode: fail,
     decode: fail,

@@ -1,6 +1,6 @@
 /** Frames and the rules of RFC 6455 §5 that each of them is under. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { encodeFrame, Opcode, RSV1, RSV2, RSV3 } from "../frame.ts";
+import { encodeFrame, Opcode, type Role, RSV1, RSV2, RSV3 } from "../frame.ts";
 import { WebSocketProtocol } from "../protocol.ts";
 import { concat, hex, pattern, utf8 } from "./_bytes.ts";
 import {
@@ -464,6 +464,17 @@ Deno.test("limits that are no limits are refused", () => {
   }
 });
 
+// It would neither mask, nor take what is masked.
+Deno.test("a role that there is not is refused", () => {
+  for (const role of ["sever", "", undefined, null] as unknown as Role[]) {
+    assertThrows(
+      () => new WebSocketProtocol({ role }),
+      TypeError,
+      `role must be "client" or "server" (${role})`,
+    );
+  }
+});
+
 Deno.test("a protocol begins open, with nothing to send or to tell", () => {
   for (const role of ROLES) {
     const protocol = new WebSocketProtocol({ role });
@@ -484,7 +495,6 @@ Deno.test("an error of the program's own is thrown, and not sent to the peer", (
     name: "x-broken",
     parameters: [],
     reservedBits: RSV1,
-    sharingKey: undefined,
     wants: () => true,
     encode: () => undefined,
     decode: () => {
