@@ -2,11 +2,11 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ProtocolError, type ProtocolErrorKind } from "../frame.ts";
 
-/** What a {@linkcode ProtocolError} should say. */
+/** What a {@linkcode ProtocolError} has to be like. */
 export interface Fault {
   kind: ProtocolErrorKind;
   closeCode: number;
-  /** What the message has to name: the offending value. */
+  /** A part of its message: the offending value. */
   naming: string;
 }
 

@@ -9,7 +9,7 @@ import { assertEquals } from "@std/assert";
 import type { Program } from "./_program.ts";
 import { startServer } from "./_task.ts";
 
-// Nothing but what a test asks for goes over the network.
+// The browser makes no requests of its own.
 const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -68,7 +68,7 @@ async function loadPlaywright(): Promise<typeof import("playwright-core")> {
   return playwright;
 }
 
-/** A browser with a profile of its own, which goes with it. */
+/** A browser with a profile of its own, which is removed with it. */
 export class TestBrowser implements AsyncDisposable {
   readonly #browser: Browser;
   #context: BrowserContext | undefined;
@@ -103,7 +103,7 @@ export class TestBrowser implements AsyncDisposable {
   }
 }
 
-/** A page, and whatever it complains of. */
+/** A page, and the errors that it reports. */
 export class TestPage {
   readonly page: Page;
   /** Errors and warnings on its console, and exceptions that nobody caught. */
@@ -164,7 +164,7 @@ export class TestPage {
 
 /** A server of `examples/` that has a page, run as the task of that name. */
 export class PageServer implements AsyncDisposable {
-  /** What it listens at, as it says so itself. */
+  /** Its URL, as it prints it. */
   readonly url: string;
   readonly #program: Program;
   #ended: Promise<{ code: number; complaints: string }> | undefined;
@@ -180,7 +180,7 @@ export class PageServer implements AsyncDisposable {
     return new PageServer(url, program);
   }
 
-  /** Ends it as Ctrl-C does; what it has complained of, and its exit code. */
+  /** Ends it as Ctrl-C does; returns its standard error and its exit code. */
   stop(): Promise<{ code: number; complaints: string }> {
     return this.#ended ??= this.#end();
   }

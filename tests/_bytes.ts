@@ -51,7 +51,7 @@ export function concat(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
   return whole;
 }
 
-/** So many bytes in which a shifted or repeated part shows. */
+/** Bytes of that length, in which a part that is shifted or repeated shows. */
 export function pattern(length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   // Array.from() would take 0.2 s for a MiB.
@@ -79,7 +79,7 @@ export function inEachForm(
   bytes: Uint8Array,
 ): [name: string, bytes: ArrayBuffer | ArrayBufferView][] {
   const { length } = bytes;
-  // Behind 8 bytes, and behind 3, where none but single bytes may begin.
+  // At offset 8, and at offset 3, where only views on single bytes may begin.
   const aligned = concat(pattern(8), bytes, pattern(8)).buffer;
   const odd = concat(pattern(3), bytes, pattern(3)).buffer;
   return [
@@ -98,7 +98,7 @@ export function inEachForm(
   ];
 }
 
-/** What is neither text nor bytes, and how an error calls it. */
+/** Values that are neither text nor bytes, and what errors call them. */
 export const NO_DATA: [name: string, value: unknown][] = [
   ["number", 5],
   ["undefined", undefined],

@@ -8,7 +8,7 @@ export const hasOpenssl: boolean = await isInstalled("openssl", "version");
 export interface Certificate extends AsyncDisposable {
   readonly cert: string;
   readonly key: string;
-  /** What is in `cert`, for those who are to trust it. */
+  /** The content of `cert`, for clients that are to trust it. */
   readonly pem: string;
   /** Listens with it at a free port. */
   listen(): Deno.TlsListener;

@@ -1,6 +1,6 @@
 /**
  * A connection on a stream in memory, and at its other end a peer that speaks
- * in frames, right or wrong.
+ * in frames, well-formed or not.
  */
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -19,7 +19,7 @@ import {
 } from "./_duplex_pair.ts";
 import { type Sent, sent, wire } from "./_protocol.ts";
 
-/** A test that does not hang for ever. */
+/** A test that fails if it takes too long. */
 export function bounded(
   test: () => Promise<void>,
   milliseconds = 10_000,
@@ -42,14 +42,14 @@ export function bounded(
 
 const realSetTimeout = setTimeout;
 
-/** All that can happen without time passing, or anybody else, has happened. */
+/** Waits until nothing more happens without time passing, or outside events. */
 export function quiet(): Promise<void> {
   return new Promise((resolve) => {
     realSetTimeout(() => resolve(), 0);
   });
 }
 
-/** Whether a promise is still pending when all is quiet. */
+/** Whether a promise is still pending after {@linkcode quiet}. */
 export async function isPending(promise: Promise<unknown>): Promise<boolean> {
   let pending = true;
   const settle = () => {
@@ -83,7 +83,7 @@ export class Peer {
     this.role = role;
   }
 
-  /** Sends frames, or bytes as they are, in one write if that goes. */
+  /** Sends frames, or bytes as they are, in one write if possible. */
   async send(...frames: (FrameInit | Uint8Array)[]): Promise<void> {
     let rest: Uint8Array = wire(this.role, ...frames);
     while (rest.length > 0) {
@@ -211,7 +211,7 @@ export async function withoutUnhandled(
   assertEquals(reasons, []);
 }
 
-/** Runs `act`, and gives what microtasks have thrown that nobody can catch. */
+/** Runs `act`, and returns what microtasks have thrown meanwhile. */
 export async function uncaught(act: () => Promise<void>): Promise<unknown[]> {
   const errors: unknown[] = [];
   const real = globalThis.queueMicrotask;
@@ -232,11 +232,11 @@ export async function uncaught(act: () => Promise<void>): Promise<unknown[]> {
   return errors;
 }
 
-/** Time that passes only when it is told to. */
+/** A clock that is under the test's control. */
 export interface Clock {
-  /** Lets time pass; what falls due on the way is done, in order. */
+  /** Lets time pass; timers that become due fire, in order. */
   advance(milliseconds: number): Promise<void>;
-  /** Lets time pass while nothing is done, as when a program computes. */
+  /** Lets time pass while no timer can fire, as when a program computes. */
   block(milliseconds: number): void;
   /** How many timers run. */
   readonly timers: number;
@@ -261,7 +261,7 @@ export async function withClock(
       ...values: unknown[]
     ): number {
       timers.set(++count, {
-        // As the real ones do it, who take no more than 24 days.
+        // As real timers do: a delay of more than 24 days becomes 1 ms.
         due: now + (delay >= 1 && delay < 2 ** 31 ? delay : 1),
         fire: () => callback(...values),
       });

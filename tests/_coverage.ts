@@ -1,6 +1,6 @@
-/** Which lines no test has run, and which of them are known not to need one. */
+/** Finds lines that no test runs, except those listed in `uncovered.txt`. */
 
-/** What `deno coverage --lcov` says of one module. */
+/** The report of `deno coverage --lcov` on one module. */
 export interface ModuleCoverage {
   /** Its path in the file system. */
   readonly path: string;
@@ -35,7 +35,7 @@ export function* parseLcov(report: string): Generator<ModuleCoverage> {
 export interface Uncovered {
   readonly file: string;
   /**
-   * As they stand there one after the other, without indentation; none where the
+   * As they follow each other there, without indentation; none where the
    * module as a whole needs no test.
    */
   readonly lines: readonly string[];

@@ -1,4 +1,4 @@
-/** Those who watch danmaku, without a browser. */
+/** Viewers of danmaku, without a browser. */
 import {
   connect,
   type ConnectOptions,
@@ -40,12 +40,12 @@ export class Viewer implements AsyncDisposable {
     }
   }
 
-  /** Says something, or anything else. */
+  /** Sends a comment, or any other data. */
   say(text: string, more: Partial<Comment> = {}): void {
     this.ws.send(JSON.stringify({ name: "Test", color: 0, ...more, text }));
   }
 
-  /** What others, or it itself, have said since it came. */
+  /** The comments since it came, its own included. */
   get comments(): Comment[] {
     return this.updates.flatMap((update) =>
       update.type === "comments" ? update.comments : []
@@ -56,7 +56,7 @@ export class Viewer implements AsyncDisposable {
     return this.comments.map(({ text }) => text);
   }
 
-  /** Waits until something holds, which an update makes true. */
+  /** Waits for an update after which the condition holds. */
   async until(holds: () => boolean): Promise<void> {
     if (holds()) return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -74,7 +74,7 @@ export class Viewer implements AsyncDisposable {
     await this.until(() => this.texts.includes(text));
   }
 
-  /** How many watch, as far as it has been told. */
+  /** The number of viewers that it was told last. */
   get viewers(): number {
     for (const update of this.updates.toReversed()) {
       if (update.type === "viewers") return update.viewers;

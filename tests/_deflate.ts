@@ -24,7 +24,7 @@ import { Leases } from "../_leases.ts";
 import { Line } from "../_line.ts";
 import { concat, pattern, utf8 } from "./_bytes.ts";
 
-/** The compressors, by name: the runtime's best, and the one of all runtimes. */
+/** The compressors, by name: the best of this runtime, and the portable one. */
 export const COMPRESSORS: Record<string, () => DeflaterMaker> = {
   best: chooseDeflater,
   pako: () => (settings) => new PakoDeflater(settings),
@@ -38,7 +38,7 @@ export interface SessionOptions {
   threshold?: number;
 }
 
-/** As many sessions as one likes that share their machines. */
+/** Makes sessions that share compressors and decompressors. */
 export function sessionMaker(
   options: SessionOptions = {},
 ): (agreement: DeflateAgreement) => DeflateSession {
@@ -74,7 +74,7 @@ const NO_DEMANDS: DeflateDemands = {
   clientMaxWindowBits: undefined,
 };
 
-/** What a server and a client agree on if both demand the same. */
+/** The agreement of a server and a client with the same demands. */
 export function agree(
   demands: Partial<DeflateDemands> = {},
 ): { server: DeflateAgreement; client: DeflateAgreement } {
@@ -84,7 +84,7 @@ export function agree(
   return { server, client: confirmResponse(server.parameters, all) };
 }
 
-/** A server and a client, on different machines. */
+/** A server and a client that share nothing. */
 export function pair(
   demands: Partial<DeflateDemands> = {},
   options: SessionOptions = {},
@@ -96,7 +96,9 @@ export function pair(
   };
 }
 
-/** A peer's side with a large window, and nothing else asked for. */
+/**
+ * The peer's side, with the largest window and otherwise default parameters.
+ */
 export function session(
   parameters: ExtensionParameters = [],
   options: SessionOptions = {},
@@ -132,7 +134,7 @@ export function encodeWhole(
   return encoded.slice();
 }
 
-/** Numbers that look random, the same in each run. */
+/** Pseudo-random numbers, the same in each run. */
 export function noise(length: number, seed = 1): Uint8Array<ArrayBuffer> {
   let state = seed >>> 0 || 1;
   return Uint8Array.from({ length }, () => {
@@ -151,7 +153,7 @@ function repeat(part: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length }, (_, i) => part[i % part.length]!);
 }
 
-/** Bytes that are grown from noise, cut to length. */
+/** A text made of pseudo-random numbers, cut to length. */
 function grown(
   length: number,
   grow: (byte: number, i: number) => string,
@@ -162,7 +164,7 @@ function grown(
   return utf8(text).slice(0, length);
 }
 
-/** What people send, and what compressors dislike, of any length in bytes. */
+/** Typical messages, and some that compress badly, of any length in bytes. */
 export const PAYLOADS: Record<
   string,
   (length: number) => Uint8Array<ArrayBuffer>

@@ -14,17 +14,17 @@ interface Test {
   ignore?: boolean;
 }
 
-/** What became of a test. */
+/** The result of a test. */
 export interface TestResult {
   name: string;
   /** How long it took. */
   milliseconds: number;
   ignored?: boolean;
-  /** With its stack, if the test failed. */
+  /** With its stack, where the test failed. */
   error?: string;
 }
 
-/** Is told of each test when it has ended; the next one waits. */
+/** Called with the result of each test, and awaited before the next one. */
 export type Tell = (result: TestResult) => void | Promise<void>;
 
 type Listener = (event: Event) => void;
@@ -55,7 +55,7 @@ function test(
 
 const own = Object.getOwnPropertyDescriptor(globalThis, "Deno");
 
-/** Puts `Deno.test` in its place, or takes it away. */
+/** Installs `Deno.test`, or removes it. */
 function provide(isThere: boolean): void {
   if (!isThere) Reflect.deleteProperty(globalThis, "Deno");
   else {
@@ -69,7 +69,7 @@ function provide(isThere: boolean): void {
 
 provide(true);
 
-// Node and Bun tell of rejections in a way of their own.
+// Node and Bun report unhandled rejections by an event of `process`.
 const { process } = globalThis as unknown as {
   process?: {
     release?: { name: string };

@@ -1,6 +1,6 @@
 /**
  * What fragments of code in the guide take for granted: a connection called
- * `ws`, a hub called `hub`. For the type checker alone.
+ * `ws`, a hub called `hub`. Only the type checker reads it.
  *
  * @module
  */
@@ -16,17 +16,17 @@ import type {
 declare global {
   /** A connection. */
   var ws: Connection;
-  /** Some more. */
+  /** Several connections. */
   var everybody: Iterable<Connection>;
   var hub: Hub;
   var backplane: Backplane;
-  /** A TCP connection that has been accepted, and who accepts them. */
+  /** A TCP connection that was accepted, and its listener. */
   var conn: Deno.Conn;
   var listener: Deno.Listener;
   var server: Server;
   /** Where to connect to. */
   var url: string;
-  /** What an application does, and what it sends. */
+  /** Functions and data of an application. */
   var work: (message: unknown) => Promise<void>;
   var isWanted: (message: Prepared) => boolean;
   var price: string;

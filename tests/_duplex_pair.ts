@@ -1,4 +1,4 @@
-/** The streams in memory of `testing.ts`, with all that our own tests look at. */
+/** The streams in memory of `testing.ts`, which also record what happens. */
 import type { ByteDuplex } from "../connection.ts";
 import {
   MemoryDuplex as Plain,
@@ -8,7 +8,7 @@ import {
 
 export type { DuplexPairOptions };
 
-/** One end, which remembers what was read and written. */
+/** One end, which records what is read and written. */
 export class MemoryDuplex extends Plain {
   /** The length of each write that has been taken, in order. */
   readonly writes: number[] = [];

@@ -14,21 +14,21 @@ import { utf8 } from "./_bytes.ts";
 import { duplexPair } from "./_duplex_pair.ts";
 import { type Suite, SUITES } from "./_suites.ts";
 
-/** What is told, a line of JSON each. */
+/** What is reported, as one line of JSON each. */
 export interface Told {
-  /** What became of a test. */
+  /** The result of a test. */
   test?: TestResult;
   /** The names of each file's tests. */
   names?: Record<string, string[]>;
-  /** What the modules have chosen of what the runtime has. */
+  /** Which features of the runtime the modules use. */
   choices?: Record<string, string>;
-  /** What has become of `accept()`, and of `connect()` that is answered. */
+  /** The results of `accept()`, and of a `connect()` that is answered. */
   handshake?: string[];
-  /** Why there is no more. */
+  /** The error that ended the run. */
   error?: string;
 }
 
-/** Runs the tests of a file, or does what else is asked for. */
+/** Runs the tests of a file, or makes one of the other reports. */
 export function run(
   what: string,
   tell: (line: string) => void | Promise<void>,
@@ -104,7 +104,7 @@ async function shakeHands(): Promise<string[]> {
   });
 }
 
-/** Whose random numbers masking keys are. */
+/** Where the random numbers of masking keys come from. */
 function maskingKeySource(): string {
   let source = "none";
   const { getRandomValues } = crypto;
@@ -116,7 +116,7 @@ function maskingKeySource(): string {
     configurable: true,
   });
   try {
-    // Many are drawn at once.
+    // They are drawn in bulk.
     for (let i = 0; i < 10_000 && source === "none"; i++) nextMaskingKey();
   } finally {
     Reflect.deleteProperty(crypto, "getRandomValues");

@@ -1,4 +1,6 @@
-/** `_everywhere.ts`, and what needs Node besides: for Node and Bun. */
+/**
+ * `_everywhere.ts` with the tests that need Node's modules: for Node and Bun.
+ */
 import { runFrom } from "./_everywhere.ts";
 import { SUITES } from "./_suites.ts";
 import { SUITES_OF_NODE } from "./_suites_of_node.ts";

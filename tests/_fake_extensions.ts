@@ -1,4 +1,4 @@
-/** Extensions that are easy to foresee. */
+/** Extensions whose output is easy to predict. */
 import { CloseCode, ProtocolError } from "../frame.ts";
 import { RSV1, RSV2 } from "../frame.ts";
 import type { NegotiatedExtension } from "../extension.ts";

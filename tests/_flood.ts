@@ -1,11 +1,11 @@
-/** Peers that keep the thread busy. */
+/** Peers whose messages keep the thread busy. */
 import { pattern } from "./_bytes.ts";
 import { type Clock, open, type Opened } from "./_connection.ts";
 import { binary } from "./_protocol.ts";
 
 export const COUNT = 60;
 export const WORK = 6; // milliseconds for each message
-// Longer than all work in between: the clock does not run backwards.
+// Longer than all work in between, so that the clock never runs backwards.
 export const TURN = 100;
 
 /** A connection whose peer always has more to read, each of which is work. */

@@ -14,7 +14,7 @@ import {
 } from "./_fuzz_handshake.ts";
 import { failures, frames, receive, send } from "./_fuzz_protocol.ts";
 
-/** What is fuzzed, and how many of a hundred cases. */
+/** The targets, and how many of a hundred cases each gets. */
 export const TARGETS_OF_FUZZ: Record<
   string,
   { share: number; run: (chance: Chance) => void | Promise<void> }
@@ -34,7 +34,10 @@ export const TARGETS_OF_FUZZ: Record<
 
 const hoard: Uint8Array[] = [];
 
-/** What never goes well, to see whether it is noticed. They are named to be run. */
+/**
+ * Targets that always fail, to test the fuzzer. They run only if they are
+ * named.
+ */
 export const TRAPS_OF_FUZZ: typeof TARGETS_OF_FUZZ = {
   hangs: {
     share: 1,
@@ -51,7 +54,7 @@ export const TRAPS_OF_FUZZ: typeof TARGETS_OF_FUZZ = {
   },
 };
 
-/** What is run under a name. */
+/** The target of that name. */
 export function targetOfFuzz(name: string): typeof TARGETS_OF_FUZZ[string] {
   const target = TARGETS_OF_FUZZ[name] ?? TRAPS_OF_FUZZ[name];
   if (target === undefined) {
@@ -62,14 +65,14 @@ export function targetOfFuzz(name: string): typeof TARGETS_OF_FUZZ[string] {
   return target;
 }
 
-/** Adds how it is repeated, and throws it. */
+/** Throws the error with the command that repeats the case. */
 function tell(error: unknown, flags: string): never {
   const reason = error instanceof Error ? error : new Error(String(error));
   reason.message = `Repeat with \`deno task fuzz ${flags}\`\n${reason.message}`;
   throw reason;
 }
 
-/** Runs one case; a promise if it takes its time. */
+/** Runs one case; returns a promise if the target is asynchronous. */
 export function fuzzCase(target: string, number: number): void | Promise<void> {
   const told = (error: unknown) =>
     tell(error, `--target ${target} --case ${number}`);
@@ -81,7 +84,7 @@ export function fuzzCase(target: string, number: number): void | Promise<void> {
   }
 }
 
-/** Tries all of the corpus as it is, and says before each which one it is. */
+/** Runs the whole corpus unchanged; announces each entry before it. */
 export function fuzzCorpus(onEntry?: (number: number) => void): number {
   try {
     return tryCorpus(onEntry);

@@ -1,5 +1,5 @@
 /**
- * What cases of the fuzzer are made of: chance that can be repeated, changes of
+ * What cases of the fuzzer are made of: repeatable chance, mutations of
  * bytes, and the corpus.
  */
 import { concat } from "./_bytes.ts";
@@ -18,7 +18,7 @@ export class Chance {
     return Math.floor(this.#random() * limit);
   }
 
-  /** Once in so many times. */
+  /** `true` once in that many times, on average. */
   once(times: number): boolean {
     return this.#random() * times < 1;
   }
@@ -37,7 +37,7 @@ export class Chance {
     return bytes;
   }
 
-  /** Any length, but those most often where something changes. */
+  /** Any length, most often one at which the encoding changes. */
   length(most: number): number {
     const length = this.once(4)
       ? this.pick(LENGTHS) + this.below(3) - 1
@@ -53,7 +53,7 @@ const LENGTHS = [125, 126, 1000, 1024, 4096, 65535];
 const ODD = [0, 1, 0x0a, 0x0d, 0x20, 0x2c, 0x3a, 0x3b, 0x3d, 0x22, 0x5c, 0x7e]
   .concat([0x7f, 0x80, 0x81, 0x88, 0x89, 0xc0, 0xc1, 0xed, 0xf4, 0xfe, 0xff]);
 
-/** Changes, inserts, takes out and repeats some bytes. */
+/** Changes, inserts, removes and repeats some bytes. */
 export function mutate(
   chance: Chance,
   bytes: Uint8Array<ArrayBuffer>,
@@ -93,7 +93,7 @@ export function latin1(text: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Two of them, cut and put together. */
+/** The beginning of one and the end of another. */
 function crossed(
   chance: Chance,
   a: Uint8Array,
@@ -129,7 +129,7 @@ function readCorpus(name: string): Uint8Array<ArrayBuffer>[] {
     );
 }
 
-/** What others send, or have been attacked with. */
+/** The corpus: what clients and servers send, and known attacks. */
 export const CORPUS = {
   requests: readCorpus("requests.txt"),
   responses: readCorpus("responses.txt"),
@@ -139,7 +139,7 @@ export const CORPUS = {
   toClient: readCorpus("to_client.hex"),
 };
 
-/** One of the corpus, as it is or changed, so that it is a fresh copy. */
+/** A copy of an entry of the corpus, unchanged or mutated. */
 export function fromCorpus(
   chance: Chance,
   entries: readonly Uint8Array<ArrayBuffer>[],

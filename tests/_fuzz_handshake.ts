@@ -60,7 +60,7 @@ function headText(first: string, fields: [string, string][]): string {
 
 type Head = ReturnType<typeof parseRequestHead | typeof parseResponseHead>;
 
-/** What comes of a head, as text. */
+/** The result of parsing a head, as text. */
 function verdictOf(parse: () => Head): string {
   try {
     const head = parse();
@@ -86,7 +86,7 @@ function checkHead(
     : {};
   const before = chance.once(50) ? bytes.slice() : undefined;
   const whole = verdictOf(() => parse(bytes, options));
-  // Whatever is there first: nothing is known too early, or otherwise.
+  // A shorter beginning gives no result, or the same.
   let last = "more";
   const cuts = [chance.below(bytes.length), chance.below(bytes.length)];
   for (const cut of cuts.sort((a, b) => a - b)) {
@@ -185,7 +185,7 @@ function accepted(
   }
 }
 
-/** The server's side, and what the client makes of a changed answer. */
+/** The server's side, and the client's with a mutated answer. */
 export function upgrade(
   chance: Chance,
   bytes: Uint8Array<ArrayBuffer> = chance.once(8)
@@ -225,7 +225,7 @@ const UPGRADE: [string, string][] = [
   ["Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="],
 ];
 
-/** A request for an upgrade in which little is wrong. */
+/** A request for an upgrade with few faults, or none. */
 function upgradeBytes(chance: Chance): Uint8Array<ArrayBuffer> {
   const fields = UPGRADE.filter(() => !chance.once(40));
   if (chance.once(2)) {
@@ -250,7 +250,7 @@ const URLS = ["ws://localhost/", "wss://a.test:444/b?c=d", "http://[::1]:9/"]
   .concat(["ws://\u00fc.test/", "ws://a/\r\nX: y", "WS://A:80/%zz"]);
 const PROTOCOLS = [[], ["chat"], ["a", "b"], ["a", "a"], ["a b"], [""], ["\n"]];
 
-/** The client's side: what it writes, a server reads as it was meant. */
+/** The client's side: a server reads what it meant to say. */
 export function built(chance: Chance): void {
   let url = chance.pick(URLS);
   if (chance.once(3)) url = fromLatin1(mutate(chance, latin1(url)));
@@ -284,7 +284,9 @@ export function built(chance: Chance): void {
 const ALLOWED = ["*", "null", "https://example.com", "https://*.example.com"]
   .concat(["http://example.com:8080", "chrome-extension://aaaa"]);
 
-/** Whoever is let in has the host of an entry, as a browser reads the URL. */
+/**
+ * An origin that is allowed has the host of an entry, as a browser parses it.
+ */
 export function origins(
   chance: Chance,
   bytes: Uint8Array<ArrayBuffer> = fromCorpus(chance, CORPUS.origins),
@@ -366,7 +368,7 @@ export function deflateOptions(chance: Chance): PermessageDeflateOptions {
   };
 }
 
-/** Any offer and any response; and those of our own, which have to be taken. */
+/** Any offer and response; and our own, which have to be accepted. */
 export function parameters(chance: Chance): void {
   const server = permessageDeflate(deflateOptions(chance));
   const client = permessageDeflate(deflateOptions(chance));

@@ -46,18 +46,18 @@ export function frames(chance: Chance): void {
   const whole = verdictOf(bytes);
   const cuts = [chance.below(bytes.length + 1), chance.below(16)];
   for (const cut of cuts) {
-    // Nothing is known too early, or otherwise.
+    // A shorter beginning gives no result, or the same.
     const part = verdictOf(bytes.slice(0, cut));
     if (part !== "more") assertEquals(part, whole, `cut at ${cut}`);
   }
 }
 
-/** What comes of a frame, as text. */
+/** The result of decoding a frame, as text. */
 function verdictOf(bytes: Uint8Array<ArrayBuffer>): string {
   try {
     const decoded = decodeFrame(bytes);
     if (decoded === undefined) return "more";
-    // There is one way to write a frame.
+    // The encoding of a frame is unique.
     const { frame, byteLength } = decoded;
     assert(same(encodeFrame(frame), bytes.subarray(0, byteLength)));
     const cut = byteLength - 1;
@@ -199,7 +199,7 @@ function addTo(hash: number, data: string | Uint8Array): number {
   return hash;
 }
 
-/** How the bytes arrive, which is not to make a difference. */
+/** How the bytes arrive, which must not make a difference. */
 interface Arrival {
   cuts: number[];
   inPlace: boolean;
@@ -246,7 +246,7 @@ function* deliveries(
   }
 }
 
-/** All that comes of the bytes, however they arrive, as text. */
+/** All events and output for the bytes, as text. */
 function outcomeOf(
   bytes: Uint8Array<ArrayBuffer>,
   settings: Settings,
@@ -314,7 +314,8 @@ function outcomeOf(
   }
   assertEquals(protocol.receiveEnd() !== undefined, isOpen);
   extension?.dispose?.();
-  // How much of a message that is too large has come out is nobody's promise.
+  // How much of a message that is too large is delivered before is not
+  // specified.
   return settings.isCompressed ? text.replace(/at least \d+/g, "more") : text;
 }
 
@@ -364,7 +365,7 @@ export function receive(
 
 // --- Sending ---------------------------------------------------------------
 
-/** What `ws` has been told of permessage-deflate. */
+/** The options of `ws` for permessage-deflate. */
 function wsExtensions(
   agreement: Agreement | undefined,
   isServer: boolean,
@@ -383,7 +384,7 @@ function wsExtensions(
 
 /**
  * What `ws` makes of the bytes: it throws, or rejects, if it does not take them.
- * With permessage-deflate it takes its time.
+ * With permessage-deflate it is asynchronous.
  */
 function receivedByWs(
   bytes: Uint8Array,
@@ -438,7 +439,7 @@ function receivedByUs(
   return seen;
 }
 
-/** What is sent is what a peer gets: one of our own, and `ws`. */
+/** What is sent is what a peer receives: one of our own, and `ws`. */
 export function send(chance: Chance): void | Promise<void> {
   const role = chance.once(2) ? "server" : "client";
   const agreement = chance.once(2) ? agreed(chance, role) : undefined;
@@ -501,7 +502,7 @@ export function send(chance: Chance): void | Promise<void> {
   return seen.then((seen) => assertEquals(seen, expected));
 }
 
-/** What a failing protocol says to its peer is well-formed, too. */
+/** The output of a protocol that fails is well-formed, too. */
 export function failures(chance: Chance): void | Promise<void> {
   const role = chance.once(2) ? "server" : "client";
   const agreement = chance.once(4) ? agreed(chance, role) : undefined;

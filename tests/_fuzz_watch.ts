@@ -1,4 +1,4 @@
-/** Who watches workers that fuzz: that none hangs, and none takes all memory. */
+/** Runs the fuzzer in workers, none of which may hang or take all memory. */
 import { targetOfFuzz, TARGETS_OF_FUZZ } from "./_fuzz.ts";
 import type { FuzzNews, FuzzTask } from "./_fuzz_worker.ts";
 
@@ -17,7 +17,7 @@ export interface FuzzOptions {
   most?: number;
 }
 
-/** What has come of it. */
+/** The result of a run. */
 export interface FuzzReport {
   cases: number;
   /** For each target, how many cases, and their time in all. */

@@ -1,10 +1,10 @@
 /**
  * Runs cases of the fuzzer in a thread of its own, and says in shared memory which
- * one it is at: who never comes back from a case cannot tell it.
+ * one it is at: a case that hangs could not report it otherwise.
  */
 import { fuzzCase, fuzzCorpus } from "./_fuzz.ts";
 
-/** What a worker is told to do. */
+/** What a worker is to do. */
 export interface FuzzTask {
   /** The names of the targets, and how many cases of each. */
   counts: Record<string, number>;
@@ -17,7 +17,7 @@ export interface FuzzTask {
   progress: SharedArrayBuffer;
 }
 
-/** What it tells. */
+/** What it reports. */
 export type FuzzNews =
   | { type: "target"; name: string; count: number; milliseconds: number }
   | { type: "failed"; message: string }
@@ -54,7 +54,7 @@ scope.addEventListener("message", async ({ data }) => {
     await run(data);
     scope.postMessage({ type: "done" });
   } catch (error) {
-    // With what has caused it.
+    // With its cause.
     const message = error instanceof Error ? Deno.inspect(error) : `${error}`;
     scope.postMessage({ type: "failed", message });
   }

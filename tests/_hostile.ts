@@ -17,9 +17,9 @@ import type { Task, Testimony } from "./_witness.ts";
 export const isLinux = Deno.build.os === "linux";
 
 /**
- * How long an answer may take while an attack goes on, in milliseconds; on a
- * machine that has others to serve, so much longer as this witness was late itself
- * while it waited for this answer.
+ * How long an answer may take during an attack, in milliseconds, besides the
+ * time for which this machine was busy otherwise: by how much timers of the
+ * witness were late meanwhile.
  */
 const ANSWER_WITHIN = 1000;
 /** How many answers each witness gets at least while an attack goes on. */
@@ -81,7 +81,7 @@ class Witness {
   }
 }
 
-/** `deno task echo`, and witnesses. */
+/** `deno task echo` and its witnesses. */
 export class Target implements AsyncDisposable {
   readonly port: number;
   readonly url: string;
@@ -108,12 +108,12 @@ export class Target implements AsyncDisposable {
     return target;
   }
 
-  /** What the echo holds now. */
+  /** What the process of the echo holds now. */
   usage(): Usage {
     return usageOf(this.#program.pid);
   }
 
-  /** What is in use of its heap, in MiB. */
+  /** How much of its heap is in use, in MiB. */
   heapInUse(): Promise<number> {
     return this.#program.heapInUse();
   }
@@ -127,7 +127,7 @@ export class Target implements AsyncDisposable {
     );
   }
 
-  /** The answer that came latest, for what its witness saw of the machine. */
+  /** The slowest answer, less the lateness of its witness. */
   #worst(): Answer {
     return this.#witnesses.flatMap(({ answers }) => answers)
       .reduce((a, b) => a.took - a.late > b.took - b.late ? a : b);
@@ -154,7 +154,8 @@ export class Target implements AsyncDisposable {
     while (stop === undefined && !this.#haveHeard()) stop = await act();
     await this.#hear(ANSWERS);
     await stop?.();
-    // Who waits for an answer gets it, which counts, and who comes then, too.
+    // The answers that are pending count as well, and some that come
+    // afterwards.
     await this.#hear(ANSWERS, { more: true });
     const { took, late } = this.#worst();
     let last = this.usage();
@@ -224,7 +225,7 @@ export class Target implements AsyncDisposable {
     return socket;
   }
 
-  /** Ends it with SIGTERM; nothing of all that may have been worth a word. */
+  /** Ends it with SIGTERM; it must have printed nothing. */
   async [Symbol.asyncDispose](): Promise<void> {
     await using program = this.#program;
     for (const witness of this.#witnesses) witness.end();
@@ -235,7 +236,9 @@ export class Target implements AsyncDisposable {
   }
 }
 
-/** Writes, whoever reads; resolved with what is wrong at the end, if anything. */
+/**
+ * Writes until it fails or is done; resolves with the error, if there is one.
+ */
 export async function pour(
   { conn }: Client,
   bytes: Uint8Array,
@@ -249,13 +252,13 @@ export async function pour(
   }
 }
 
-/** Reads up to the end, and keeps nothing. */
+/** Reads to the end, and discards all. */
 export async function swallow({ conn }: Client): Promise<void> {
   const buffer = new Uint8Array(65536);
   try {
     while (await conn.read(buffer) !== null);
   } catch {
-    // That is an end, too.
+    // A reset is an end, too.
   }
 }
 
@@ -286,7 +289,7 @@ export function masked(frame: FrameInit): Uint8Array<ArrayBuffer> {
   return encodeFrame({ maskingKey: 0x01020304, ...frame });
 }
 
-/** So many times the same bytes. */
+/** The same bytes, repeated that many times. */
 export function repeat(
   bytes: Uint8Array,
   times: number,
@@ -296,7 +299,7 @@ export function repeat(
   return whole;
 }
 
-/** Does something so many times at once. */
+/** Runs something that many times concurrently. */
 export function times<T>(
   count: number,
   act: (i: number) => Promise<T>,
@@ -312,7 +315,7 @@ export function noise(length: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Writes, and is told when the system has it all. */
+/** Writes all, and resolves when the system has taken it. */
 export function writeAll(socket: Socket, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     if (bytes.length === 0) resolve();

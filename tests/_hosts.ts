@@ -1,4 +1,4 @@
-/** Runtimes other than Deno, each with all that `_everywhere.ts` has. */
+/** Starts runtimes other than Deno, each with `_everywhere.ts`. */
 import type { Told } from "./_everywhere.ts";
 import { TestBrowser } from "./_browser.ts";
 import { seed } from "./_property.ts";
@@ -24,7 +24,7 @@ export interface Host extends AsyncDisposable {
 /** Starts a runtime that is at a path. */
 export type StartHost = (path: string) => Promise<Host>;
 
-/** Asks a host for something, and takes what it tells. */
+/** Has a host do something, and takes what it reports. */
 export async function ask(
   host: Host,
   what: string,
@@ -37,7 +37,7 @@ export async function ask(
   }, signal);
 }
 
-// Under Deno all is tried; elsewhere it is enough to see that nothing differs.
+// Fewer cases than under Deno: they are to show that nothing differs.
 const SETTINGS = `Object.assign(globalThis, ${
   JSON.stringify({ testSeed: seed, testEffort: 0.25 })
 });`;
@@ -53,7 +53,7 @@ function bundleOnce(
   let promise = bundles.get(key);
   if (promise === undefined) {
     bundles.set(key, promise = bundle(`tests/${file}`, options));
-    promise.catch(() => {}); // whoever asks is told
+    promise.catch(() => {}); // its callers are told
   }
   return promise;
 }

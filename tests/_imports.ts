@@ -1,6 +1,6 @@
 /** What a module imports, read from its source text. */
 
-/** A module as far as its import lines tell. */
+/** What the import lines of a module say. */
 export interface ModuleText {
   /** The source text without its comments. */
   code: string;

@@ -1,23 +1,25 @@
-/** What the tests with other people's WebSockets have in common. */
+/** What the tests with other implementations have in common. */
 import { accept, type AcceptOptions } from "../accept.ts";
 import type { Message, WebSocketConnection } from "../connection.ts";
 import type { CloseInfo } from "../protocol.ts";
 
-/** Lengths at which a header, a buffer or a way to write changes. */
+/** Lengths at which the header, the buffer or the way of writing changes. */
 export const LENGTHS: number[] = [
   ...[0, 1, 2, 31, 32, 33, 124, 125, 126, 127, 128, 1023, 1024, 4096],
   ...[16383, 16384, 65534, 65535, 65536, 65537, 131071, 131072, 131073],
   ...[262144, 1_000_000, 4_194_304],
 ];
 
-/** So many bytes, quickly, in which a shifted part shows. */
+/**
+ * Bytes of that length, in which a part that is shifted shows; made quickly.
+ */
 export function bytesOf(length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   for (let i = 0; i < length; i++) bytes[i] = i * 31 + (i >> 8) * 7;
   return bytes;
 }
 
-/** A text of so many bytes, most of its characters two bytes long. */
+/** A text of that many bytes, most of its characters two bytes long. */
 export function textOf(length: number): string {
   return "é".repeat(length >> 1) + "x".repeat(length & 1);
 }
@@ -103,7 +105,7 @@ export async function echo(ws: WebSocketConnection): Promise<void> {
   await ws.forEach((message) => ws.send(message)).catch(() => {});
 }
 
-/** Whether two messages are equal, without a drawing of what differs. */
+/** Whether two messages are equal, without a report of the difference. */
 export function isSame(a: Message | undefined, b: Message): boolean {
   if (typeof a !== "object" || typeof b !== "object") return a === b;
   return a.length === b.length && a.every((byte, i) => byte === b[i]);

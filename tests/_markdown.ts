@@ -50,7 +50,7 @@ export function codeBlocks(path: string, text: string): CodeBlock[] {
   return blocks;
 }
 
-/** The text without code: what looks like a link in there is none. */
+/** The text without code, in which nothing is a link. */
 function prose(text: string): string[] {
   let fence = "";
   return text.split("\n").map((line) => {

@@ -1,4 +1,4 @@
-/** Tests of what must not cost anybody else anything. */
+/** Tests of attacks that must not cost other connections anything. */
 import { assert, assertEquals } from "@std/assert";
 import { cpuUsage } from "node:process";
 import { connect } from "../connect.ts";
@@ -16,10 +16,10 @@ const ANSWER_WITHIN = 1000;
  */
 const ANSWER_AT_LAST = 5000;
 
-// Whatever a test makes of it.
+// The test looks at it later.
 const now = performance.now.bind(performance);
 
-/** Asserts that it is answered in time. */
+/** Asserts that the connection is answered in time. */
 export async function assertAnswers(ws: WebSocketConnection): Promise<void> {
   const began = now();
   const before = cpuUsage();
@@ -34,7 +34,7 @@ export async function assertAnswers(ws: WebSocketConnection): Promise<void> {
   );
 }
 
-/** Asks again and again until it is told to stop. */
+/** Asks again and again until it is stopped. */
 async function witness(
   ws: WebSocketConnection,
   isOver: () => boolean,

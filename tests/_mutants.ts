@@ -1,6 +1,6 @@
 /**
- * What may be wrong in a module: one operator, constant or statement changed at a
- * time. And which of these changes are known to make no difference.
+ * Mutants of a module: one operator, constant or statement changed at a
+ * time. And the list of those that are known to make no difference.
  */
 
 /** One change of one line. */
@@ -17,7 +17,7 @@ export interface Mutant {
   readonly source: string;
 }
 
-/** What becomes of what; each match is one mutant. */
+/** Patterns and their replacements; each match is one mutant. */
 const CHANGES: [RegExp, string][] = [
   [/ < /g, " <= "],
   [/ <= /g, " < "],
@@ -49,13 +49,13 @@ const CHANGES: [RegExp, string][] = [
   [/^( +)((?:this\.)?[#\w.]+\([^{]*\);)$/gm, "$1;"],
 ];
 
-/** The parts of a source that are no code stay as they are. */
+/** Parts of a source that are not code, and are not changed. */
 function isProse(line: string): boolean {
   return /^\s*(\*|\/\/|\/\*|import |export \{|export \*|\} from )/.test(line) ||
     /\b(interface|type|declare|readonly .*;$|get \w+\(\): ) /.test(line);
 }
 
-/** The condition of an `if` that begins and ends on the line, denied. */
+/** Negates the condition of an `if` that begins and ends on the line. */
 function* denials(line: string): Generator<[what: string, changed: string]> {
   for (const { index } of line.matchAll(/\bif \(/g)) {
     const from = index + 4;
@@ -87,7 +87,7 @@ function* changesOf(line: string): Generator<[what: string, changed: string]> {
   yield* denials(line);
 }
 
-/** All changes of a module. Some of them may be no program. */
+/** All mutants of a module. Some may not compile. */
 export function* mutantsOf(file: string, source: string): Generator<Mutant> {
   const lines = source.split("\n");
   for (const [index, line] of lines.entries()) {
@@ -105,7 +105,7 @@ export function* mutantsOf(file: string, source: string): Generator<Mutant> {
   }
 }
 
-/** A change that no test minds, and why. */
+/** A mutant that no test kills, and why. */
 export interface Survivor {
   readonly file: string;
   readonly before: string;

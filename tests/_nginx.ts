@@ -72,7 +72,7 @@ function configuration(folder: string, http: string): string {
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((name) => `${name}_temp_path ${folder}/${name};`);
   return [
-    // Its worker is to be who runs the test.
+    // Its worker runs as the user who runs the test.
     Deno.uid() === 0 ? "user root;" : "",
     "daemon off;",
     "worker_processes 1;",

@@ -24,7 +24,7 @@ export function isDeepStrictEqual(a: unknown, b: unknown): boolean {
     return some.length === others.length &&
       some.every((it, i) => it === others[i]);
   }
-  // What is in a thing of the platform, its keys do not tell.
+  // Objects of the platform do not show their content by their keys.
   const tag = Object.prototype.toString.call(a);
   if (!/^\[object (Object|Array|Error)\]$/.test(tag)) {
     throw new TypeError(`Cannot compare ${tag}`);

@@ -5,14 +5,14 @@ import { within } from "./_server.ts";
 const ROOT = new URL("../", import.meta.url);
 const CONFIG = Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json";
 
-/** What a program has said, and how it ended. */
+/** The output of a program, and how it ended. */
 export interface Outcome {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** A program that runs. It is killed when it is disposed of. */
+/** A running program. It is killed when it is disposed of. */
 export class Program implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array> | undefined;
@@ -20,7 +20,7 @@ export class Program implements AsyncDisposable {
   readonly #errors: Promise<string>;
   #said = "";
 
-  /** Whether something is to be typed is said by `stdin`. */
+  /** `stdin` says whether the test types something. */
   constructor(
     command: string,
     args: string[],
@@ -57,7 +57,7 @@ export class Program implements AsyncDisposable {
     ]);
   }
 
-  /** What is in use of its heap, in MiB. */
+  /** How much of its heap is in use, in MiB. */
   async heapInUse(): Promise<number> {
     const told = this.#said.length;
     this.kill("SIGUSR2");
@@ -77,7 +77,7 @@ export class Program implements AsyncDisposable {
     return this.#process.pid;
   }
 
-  /** Waits until it has said a line that matches, behind what it said before. */
+  /** Waits for output that matches, behind the last match. */
   async expect(line: RegExp, from = 0): Promise<RegExpMatchArray> {
     for (;;) {
       const match = this.#said.slice(from).match(line);
@@ -88,12 +88,12 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  /** Types a text, or pipes bytes. */
+  /** Writes a text or bytes to its standard input. */
   async type(data: string | Uint8Array): Promise<void> {
     await this.#input!.write(typeof data === "string" ? utf8(data) : data);
   }
 
-  /** Ends what is typed. */
+  /** Ends its standard input. */
   async endInput(): Promise<void> {
     await this.#input?.close().catch(() => {}); // it has ended
   }
@@ -107,7 +107,7 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  /** Waits until it has ended, so long each time that it says something. */
+  /** Waits until it has ended, for as long as it keeps printing something. */
   async ended(patience = 30_000): Promise<Outcome> {
     for (;;) {
       const { value, done } = await within(this.#output.read(), patience);

@@ -9,7 +9,7 @@ export { fc };
 /** What runtimes other than Deno are told before these tests are imported. */
 const { testSeed, testEffort = 1 } = globalThis as {
   testSeed?: number;
-  /** What share of the runs is made; fewer where the same tests run once more. */
+  /** The share of the runs that is made, which is less in other runtimes. */
   testEffort?: number;
 };
 

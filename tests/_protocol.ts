@@ -1,5 +1,5 @@
 /**
- * Streams of frames for a {@linkcode WebSocketProtocol}, and what comes of them
+ * Streams of frames for a {@linkcode WebSocketProtocol}, and their outcome,
  * however they are cut.
  */
 import { assert, assertEquals, assertFalse } from "@std/assert";
@@ -77,7 +77,7 @@ export function wire(
   }));
 }
 
-// What comes out
+// Events and output
 
 /** An error without its stack. */
 export interface Fault {
@@ -105,7 +105,7 @@ export interface Sent {
   payload: Uint8Array;
 }
 
-/** All there is to see of a protocol that has been given bytes. */
+/** All that can be seen of a protocol that has been given bytes. */
 export interface Outcome {
   events: Seen[];
   sent: Sent[];
@@ -122,7 +122,7 @@ export function seen(event: ProtocolEvent): Seen {
   return { ...rest, error: { closeCode, kind, message } };
 }
 
-/** All events that there are now. */
+/** Takes all events that there are now. */
 export function drain(protocol: WebSocketProtocol): Seen[] {
   const events: Seen[] = [];
   for (;;) {
@@ -132,7 +132,7 @@ export function drain(protocol: WebSocketProtocol): Seen[] {
   }
 }
 
-/** All bytes that are owed, copied. */
+/** Takes a copy of all bytes that are owed to the peer. */
 export function takeAll(protocol: WebSocketProtocol): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];
   let owed = protocol.outputLength;
@@ -205,7 +205,7 @@ export function randomNumbers(from: number): () => number {
 // Longer streams are not cut at every single point.
 const EVERY_POINT_UP_TO = 400;
 
-/** Ways to cut so many bytes: not, at each point, everywhere, at random. */
+/** Ways to cut a stream: not at all, at each point, everywhere, at random. */
 export function* waysToCut(length: number): Generator<Cuts> {
   const isShort = length <= EVERY_POINT_UP_TO;
   const random = randomNumbers(seed);
@@ -276,7 +276,7 @@ function protocolFor(options: ProtocolOptions, way: Way): WebSocketProtocol {
   });
 }
 
-/** What becomes of the bytes, cut and taken in one way. */
+/** The outcome of the bytes, cut and taken in one way. */
 export function outcome(
   options: ProtocolOptions,
   bytes: Uint8Array<ArrayBuffer>,
@@ -335,7 +335,7 @@ export function outcomeInChunks(
   return outcomeOf(protocol, joinChunks(events));
 }
 
-/** What is expected of a stream; what is left out is not looked at. */
+/** The expected outcome of a stream; what is left out is not compared. */
 export interface Expected {
   events?: Seen[];
   sent?: FrameInit[];
@@ -344,7 +344,7 @@ export interface Expected {
 }
 
 /**
- * Asserts what comes of the bytes that the peer sends, cut in every way, taken
+ * Asserts the outcome of the bytes that the peer sends, cut in every way, taken
  * in every way, whole and in chunks.
  *
  * @returns The one outcome.

@@ -101,12 +101,12 @@ export class TestRedis implements AsyncDisposable {
     this.#process = undefined;
   }
 
-  /** It hangs from now on: it has connections, and does nothing. */
+  /** Makes it hang: its connections stay, and nothing is answered. */
   hang(): void {
     this.#process?.kill("SIGSTOP");
   }
 
-  /** It goes on where it was. */
+  /** Ends the hang. */
   goOn(): void {
     this.#process?.kill("SIGCONT");
   }

@@ -1,4 +1,4 @@
-/** Other runtimes than Deno: where they are, and programs for them. */
+/** Runtimes other than Deno, and bundles of our modules for them. */
 import { createRequire } from "node:module";
 
 const ROOT = new URL("../", import.meta.url);
@@ -12,11 +12,11 @@ const WORKERD: string = "npm:workerd@~1.20261023.0";
 // How long a program may take to start, in milliseconds.
 const PATIENCE = 30_000;
 
-/** A program that runs other programs. */
+/** A runtime that is installed. */
 export interface Runtime {
   /** Its file. */
   readonly path: string;
-  /** What it says of its version. */
+  /** What it prints for `--version`. */
   readonly version: string;
   /** Why it cannot be used. */
   readonly missing?: undefined;
@@ -147,7 +147,7 @@ export async function bundle(
   }
 }
 
-/** A folder that goes with what is in it. */
+/** A folder that is removed with its content when it is disposed of. */
 export class TemporaryFolder implements AsyncDisposable {
   readonly path: string;
 
@@ -256,7 +256,7 @@ export class Workerd implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // It hears nothing else while a worker computes.
+    // It hears no other signal while a worker computes.
     this.#process.kill("SIGKILL");
     await this.#process.status;
     await this.#rest;

@@ -1,4 +1,4 @@
-/** Servers on real sockets, and clients that write what they like to them. */
+/** Servers on real sockets, and clients that write any bytes to them. */
 import { parseResponseHead, type ResponseHead } from "../handshake.ts";
 import { connect as connectTcp } from "node:net";
 import type { ByteDuplex } from "../connection.ts";
@@ -26,7 +26,7 @@ export async function within<T>(
   }
 }
 
-/** Another address of this machine's, where it has some to choose from. */
+/** Another address of this machine, where the loopback network has more. */
 export const ELSEWHERE: string | undefined = Deno.build.os === "linux"
   ? "127.0.0.2"
   : undefined;
@@ -47,7 +47,7 @@ export async function dialFromElsewhere(port: number): Promise<ByteDuplex> {
 export class TestServer implements AsyncDisposable {
   readonly server: Server;
   readonly port: number;
-  /** What `onError` has been told. */
+  /** The errors that `onError` was given. */
   readonly errors: unknown[] = [];
 
   constructor(
@@ -92,7 +92,7 @@ export interface Answer {
   readonly body: string;
 }
 
-/** A connection that knows nothing of WebSocket. */
+/** A plain TCP connection. */
 export class Client implements Disposable {
   readonly conn: Deno.Conn;
   #received = new Uint8Array(0);
@@ -100,7 +100,7 @@ export class Client implements Disposable {
 
   constructor(conn: Deno.Conn) {
     this.conn = conn;
-    // Bytes that are written apart are to arrive apart.
+    // Writes are not to be merged.
     (conn as Partial<Deno.TcpConn>).setNoDelay?.(true);
   }
 
@@ -119,7 +119,7 @@ export class Client implements Disposable {
     return !this.#isEnded;
   }
 
-  /** Exactly so many bytes. */
+  /** Reads exactly that many bytes. */
   async read(length: number): Promise<Uint8Array<ArrayBuffer>> {
     while (this.#received.length < length) {
       if (!await this.#more()) {
@@ -161,14 +161,14 @@ export class Client implements Disposable {
     return new TextDecoder().decode(bytes.subarray(0, length));
   }
 
-  /** All that comes until the other side ends. */
+  /** Reads to the end. */
   async readToEnd(): Promise<string> {
     while (await this.#more());
     const bytes = await this.read(this.#received.length);
     return new TextDecoder().decode(bytes);
   }
 
-  /** An answer as its head says where it ends (RFC 9112 §6.3). */
+  /** Reads an answer, the length of which its head says (RFC 9112 §6.3). */
   async readAnswer(method = "GET"): Promise<Answer> {
     const head = await this.readHead();
     const { status, headers } = head;

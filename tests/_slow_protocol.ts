@@ -1,5 +1,5 @@
 /**
- * What becomes of a series of frames, written down from RFC 6455 §5 to §8:
+ * The outcome of a series of frames, written down from RFC 6455 §5 to §8:
  * whole frames and whole messages only, slow, and plain enough to be believed.
  */
 import { Opcode, type Role } from "../frame.ts";
@@ -17,7 +17,7 @@ export interface SlowFrame {
 export interface SlowOutcome {
   /** `[type, data]`, data as bytes. */
   events: [type: string, data: Uint8Array][];
-  /** What is wrong, the close code of the peer, or neither. */
+  /** The fault, or the close code of the peer, or neither. */
   end:
     | [fault: string, closeCode: number]
     | [closed: "closed", code: number]

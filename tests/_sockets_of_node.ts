@@ -7,7 +7,7 @@ import { dial, toDuplex } from "../examples/node/node_sockets.ts";
 
 const KIBIBYTE = new Uint8Array(1024);
 
-/** Whatever can happen by itself has happened. */
+/** Waits until nothing more happens by itself. */
 function quiet(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
@@ -48,7 +48,7 @@ const programs: Record<string, (url: string) => unknown> = {
       console.log("settled");
     }),
 
-  /** Tells whom it has dialled. */
+  /** Prints where it has connected to. */
   dial: async (url) => {
     const { hostname, port } = new URL(url);
     const duplex = await dial({

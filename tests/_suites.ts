@@ -1,7 +1,7 @@
 /**
- * Which tests need nothing but JavaScript, by what they test: the rows of the
- * table in `docs/runtimes.md`. `runtimes_test.ts` runs them in other runtimes
- * than Deno, and sees to it that none is missing here.
+ * The tests that need nothing but JavaScript, by what they test: the rows of
+ * the table in `docs/runtimes.md`. `runtimes_test.ts` runs them in other
+ * runtimes than Deno, and sees to it that none is missing here.
  */
 
 /** Test files, and how to import each. */

@@ -1,4 +1,7 @@
-/** Which tests need `ws` or what else of Node's besides, as `_suites.ts` has the others. */
+/**
+ * The tests that need `ws` or modules of Node, as `_suites.ts` lists the
+ * others.
+ */
 import type { Suite } from "./_suites.ts";
 
 export const SUITES_OF_NODE: Record<string, Suite> = {

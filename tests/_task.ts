@@ -18,7 +18,7 @@ export async function startTask(
   return new Program(Deno.execPath(), [command, ...flags]);
 }
 
-/** The same, and where it listens. */
+/** Starts the server of a task, and waits until it listens. */
 export async function startServer(
   task: string,
   ...args: string[]

@@ -15,7 +15,7 @@ async function handOn(conn: Deno.Conn): Promise<void> {
       unix.readable.pipeTo(conn.writable),
     ]);
   } catch {
-    // One of the two is gone, or nobody listens.
+    // One of the two has gone, or nobody listens.
     try {
       conn.close();
     } catch {

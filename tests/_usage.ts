@@ -1,8 +1,8 @@
-/** What a process holds, as Linux tells it. */
+/** Memory and open files of a process, as Linux reports them. */
 export interface Usage {
   /** Resident memory, in MiB. */
   readonly rss: number;
-  /** The most that it was since {@linkcode forgetPeak}. */
+  /** Its maximum since {@linkcode forgetPeak}. */
   readonly peak: number;
   /** Open files. */
   readonly files: number;
@@ -32,7 +32,7 @@ export function usageOf(pid: number): Usage {
   };
 }
 
-/** From now on, the peak is what is there, and what will be (proc(5)). */
+/** Resets the peak to what is resident now (proc(5)). */
 export function forgetPeak(pid: number): void {
   shell(`echo 5 > /proc/${pid}/clear_refs`);
 }

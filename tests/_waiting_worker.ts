@@ -1,4 +1,7 @@
-/** A worker that waits, or has left before: for edge_test.ts. */
+/**
+ * A worker that waits for a deadline, or answers before it is due: for
+ * edge_test.ts.
+ */
 import { Deadline } from "../_deadline.ts";
 
 export default {

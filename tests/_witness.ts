@@ -4,13 +4,13 @@
  */
 import { connect } from "../connect.ts";
 
-/** Between two questions, in milliseconds. */
+/** The pause between two messages, in milliseconds. */
 const PAUSE = 20;
 
-/** How often it looks at its own clock, in milliseconds. */
+/** How often it measures the lateness of its timers, in milliseconds. */
 const TICK = 20;
 
-/** What a witness is told: whom to talk to, and how. */
+/** The options of a witness. */
 export interface Task {
   url: string;
   /** How long each message is, in bytes at least. */
@@ -19,7 +19,7 @@ export interface Task {
   compress: boolean;
 }
 
-/** What a witness tells. */
+/** What a witness reports. */
 export type Testimony =
   /**
    * It got its answer after so many milliseconds. Timers of its own, from just
@@ -43,7 +43,10 @@ function noise(length: number): string {
   return part.repeat(Math.ceil(length / part.length)).slice(0, length);
 }
 
-/** How late this thread's timers are: it has nothing else to do. */
+/**
+ * Measures how late the timers of this thread are, which has nothing else to
+ * do.
+ */
 class Clock {
   #late = 0;
   #due = 0;
