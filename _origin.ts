@@ -30,7 +30,7 @@ import { isAuthority } from "./_http_head.ts";
  * ```
  *
  * @param origin The value of `Origin`, or `undefined` if there is none.
- * @param allowList The origins that are allowed: exact ones such as
+ * @param allowed The origin that is allowed, or a list: exact ones such as
  * `https://example.com`, all hosts below one as in `https://*.example.com`,
  * or `*` for any, which is safe only where no cookie and no address counts.
  * @param host The host that the request is for. If given, pages of the same
@@ -39,14 +39,14 @@ import { isAuthority } from "./_http_head.ts";
  * passes too (DNS rebinding): where the network is trusted, leave it out and
  * list the origins.
  * @returns Whether the origin is allowed.
- * @throws {TypeError} If an entry of the list is not an origin.
+ * @throws {TypeError} If what is allowed is not an origin.
  */
 export function isOriginAllowed(
   origin: string | null | undefined,
-  allowList: readonly string[],
+  allowed: string | readonly string[],
   host?: string,
 ): boolean {
-  checkAllowList(allowList);
+  const allowList = checkAllowList(allowed);
   if (origin === undefined || origin === null) return true;
   if (allowList.includes("*") || allowList.includes(origin)) return true;
   // A fast path: browsers write it so. Below, two URLs are parsed.
@@ -97,15 +97,20 @@ const ENTRY = /^(?:\*|null|[a-z][a-z0-9+.-]*:\/\/(?:\*\.)?[^/?#@*\\\s]+)$/i;
 /**
  * Checks a list of allowed origins, also where no origin is to be judged yet.
  *
+ * @returns The list, of one if it is a string.
  * @throws {TypeError} If an entry of the list is not an origin.
  */
-export function checkAllowList(allowList: readonly string[]): void {
+export function checkAllowList(
+  allowed: string | readonly string[],
+): readonly string[] {
+  const allowList = typeof allowed === "string" ? [allowed] : allowed;
   for (const entry of allowList) {
     if (ENTRY.test(entry)) continue;
     throw new TypeError(
       `Allowed origin must be an origin, got ${quote(entry)}`,
     );
   }
+  return allowList;
 }
 
 function matches(origin: Origin, entry: string): boolean {

@@ -130,7 +130,7 @@ export interface AnswerOptions {
    *
    * @default {[]}
    */
-  origins?: readonly string[] | undefined;
+  origins?: string | readonly string[] | undefined;
   /**
    * The extensions that the server supports, such as `permessageDeflate()`.
    *
@@ -424,7 +424,7 @@ function ended(): never {
 
 function checkOrigin(
   { origin, host }: UpgradeRequest,
-  origins: readonly string[],
+  origins: string | readonly string[],
 ): void {
   // Also without an Origin: a malformed entry is to be found before a page
   // comes.

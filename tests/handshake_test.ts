@@ -1798,6 +1798,13 @@ Deno.test("isOriginAllowed: who may open a WebSocket", () => {
     assertEquals(isOriginAllowed(origin, list), allowed, `${origin}`);
   }
   assertFalse(isOriginAllowed("https://a.example", []));
+  for (const [origin, allowed] of cases.slice(2)) {
+    assertEquals(
+      isOriginAllowed(origin, "https://*.d.example"),
+      allowed && /d\.example/.test(origin!),
+      `${origin}`,
+    );
+  }
   assert(isOriginAllowed("null", ["null"]));
   assert(isOriginAllowed("https://anywhere", ["*"]));
   assert(isOriginAllowed("null", ["*"]));

@@ -797,7 +797,7 @@ Deno.test("limits that make no sense are refused, and nothing is served", async 
     }
   }
   assertThrows(
-    () => serve(listener, { onConnection: () => {}, origins: ["example.com"] }),
+    () => serve(listener, { onConnection: () => {}, origins: "example.com" }),
     TypeError,
     "[example.com]",
   );
