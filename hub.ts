@@ -248,6 +248,9 @@ interface Topic {
 // this, there would be no limit to empty messages with different keys.
 const KEPT_COST = 64;
 
+// A timer that is to take longer takes no time at all, in milliseconds.
+const LONGEST_TIMER = 2 ** 31 - 1;
+
 const READY: Promise<void> = Promise.resolve();
 const TOO_SLOW = "Too slow to take what it subscribed to";
 const NO_OPTIONS: PublishOptions = {};
@@ -357,7 +360,7 @@ export class Hub implements AsyncDisposable {
     this.#backplane = options.backplane ?? new InProcessBackplane();
     this.#slowThreshold = slowThreshold;
     this.#slowPolicy = slowPolicy;
-    this.#conflationInterval = conflationInterval;
+    this.#conflationInterval = Math.min(conflationInterval, LONGEST_TIMER);
   }
 
   // --- Who is there --------------------------------------------------------

@@ -792,6 +792,26 @@ Deno.test("a policy of another process that is unknown here is replaced by the h
   assertEquals(tab.closedWith?.[0], 1013);
 });
 
+Deno.test("an interval may be longer than timers are", () => {
+  const delays: unknown[] = [];
+  const realSetTimeout = globalThis.setTimeout;
+  globalThis.setTimeout = ((_: unknown, delay: unknown) => {
+    delays.push(delay);
+    return 0;
+  }) as unknown as typeof setTimeout;
+  try {
+    const hub = new Hub({
+      slowPolicy: "conflate",
+      conflationInterval: Infinity,
+    });
+    hub.subscribe("tea", new Tab().stick());
+    assertEquals(hub.publish("tea", "1").conflated, 1);
+  } finally {
+    globalThis.setTimeout = realSetTimeout;
+  }
+  assertEquals(delays, [2 ** 31 - 1]);
+});
+
 Deno.test("limits have to be more than 0", () => {
   for (const bad of [0, -1, NaN]) {
     assertThrows(() => new Hub({ slowThreshold: bad }), RangeError, "0");
