@@ -253,7 +253,7 @@ class PermessageDeflate implements Extension {
     assertInteger("level", level, 1, 9);
     assertInteger("memLevel", memLevel, 1, 9);
     const { maxUnfinished = 4096 } = options;
-    assertInteger("maxContexts", maxContexts, 0, Number.MAX_SAFE_INTEGER);
+    assertAtLeast("maxContexts", maxContexts, 0);
     assertAtLeast("maxUnfinished", maxUnfinished, 1);
     const { serverMaxWindowBits, clientMaxWindowBits } = options;
     assertInteger("serverMaxWindowBits", serverMaxWindowBits, 9, 15);

@@ -286,8 +286,8 @@ Deno.test("options out of range are refused", () => {
     [{ clientMaxWindowBits: 16 }, "clientMaxWindowBits"],
     [{ threshold: -1 }, "threshold must be 0 or more (-1)"],
     [{ threshold: NaN }, "threshold"],
-    [{ maxContexts: -1 }, "maxContexts"],
-    [{ maxContexts: Infinity }, "maxContexts"],
+    [{ maxContexts: -1 }, "maxContexts must be 0 or more (-1)"],
+    [{ maxContexts: NaN }, "maxContexts"],
     [{ maxUnfinished: 0 }, "maxUnfinished must be 1 or more (0)"],
     [{ maxUnfinished: NaN }, "maxUnfinished"],
   ];
@@ -301,7 +301,8 @@ Deno.test("options at the ends of their range are taken", () => {
   for (
     const options of [
       { level: 1, memLevel: 1, maxContexts: 0, maxUnfinished: 1, threshold: 0 },
-      { level: 9, memLevel: 9, maxUnfinished: Infinity, threshold: Infinity },
+      { level: 9, memLevel: 9, threshold: Infinity },
+      { maxContexts: Infinity, maxUnfinished: Infinity },
       { serverMaxWindowBits: 9, clientMaxWindowBits: 9 },
       { serverMaxWindowBits: 15, clientMaxWindowBits: 15 },
     ]
