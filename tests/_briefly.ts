@@ -12,7 +12,7 @@ const SLOW = [
   /^5,000 connections/,
   /^heads that trickle in byte by byte/,
   / is seen where windows meet, and at the end$/,
-  /^characters over the border of windows/,
+  /^characters across the border of two windows/,
   /^TCP: 256 MiB/,
 ];
 

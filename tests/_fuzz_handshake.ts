@@ -381,7 +381,7 @@ export function parameters(chance: Chance): void {
     if (accepted === undefined) continue;
     const asked = new Map(offer);
     const answer = new Map(accepted.parameters);
-    // RFC 7692 section 7.1.2: no more than was asked for, and only what may be.
+    // RFC 7692 §7.1.2: no more than was asked for, and only what may be.
     const most = Number(asked.get("server_max_window_bits") ?? 15);
     assert(Number(answer.get("server_max_window_bits") ?? 15) <= most);
     if (answer.has("client_max_window_bits")) {

@@ -210,7 +210,7 @@ measuredTest(
 );
 
 measuredTest(
-  "an answer with a wrong key, or with none, is none (RFC 6455 section 4.1)",
+  "a response with a wrong or missing accept key is refused (RFC 6455 §4.1)",
   () => {
     const sent = buildUpgradeRequest("ws://example.com/");
     const head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n" +
@@ -337,7 +337,7 @@ measuredTest("request smuggling through an upgrade with a body", async () => {
 });
 
 measuredTest(
-  "WebSocket smuggling (2019): behind a refused upgrade there is no request",
+  "WebSocket smuggling (2019): nothing behind a refused upgrade is taken for a request",
   async () => {
     const seen: string[] = [];
     await using server = new TestServer({
@@ -457,7 +457,7 @@ measuredTest(
 );
 
 measuredTest(
-  "proxy cache poisoning (RFC 6455 section 10.3): masks are never foreseeable",
+  "proxy cache poisoning (RFC 6455 §10.3): masking keys are unpredictable",
   () => {
     const client = new WebSocketProtocol({ role: "client" });
     const keys = new Set<number>();

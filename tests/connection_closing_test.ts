@@ -84,7 +84,7 @@ Deno.test(
 );
 
 Deno.test(
-  "who sends while this side is closing is told so, and no code or reason",
+  "send() while this side is closing rejects, without a code or reason",
   bounded(async () => {
     const { ws, peer } = open();
     ws.close(4000, "mine");
@@ -396,7 +396,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a fault after this side's Close is not told, but known",
+  "a fault after this side's Close is not sent to the peer, but reported",
   bounded(async () => {
     const { ws, peer } = open();
     const closed = ws.close();
@@ -480,7 +480,7 @@ Deno.test(
 );
 
 Deno.test(
-  "whoever is at a message when the connection ends is not waited for",
+  "a handler that is busy when the connection ends is not waited for",
   bounded(async () => {
     const { ws, peer } = open();
     ws.forEach(() => new Promise(() => {}));
@@ -495,7 +495,7 @@ Deno.test(
 );
 
 Deno.test(
-  "whoever is at a message when this side closes is not waited for",
+  "a handler that is busy when this side closes is not waited for",
   bounded(async () => {
     const { ws, peer } = open();
     ws.forEach(() => new Promise(() => {}));
@@ -512,7 +512,7 @@ Deno.test(
 );
 
 Deno.test(
-  "the beginning of a message that was put together is waited for as well",
+  "finished() waits for the joined beginning of a message as well",
   bounded(async () => {
     const { ws, peer } = open();
     const leaving = new AbortController();
@@ -554,7 +554,7 @@ Deno.test(
 );
 
 Deno.test(
-  "the connection says who is at its ends",
+  "a connection knows its role, its request and its peer's address",
   bounded(async () => {
     const request = { target: "/chat?room=1", headers: new Headers() };
     const { ws } = open({ role: "client", protocol: "chat", request });
@@ -568,7 +568,7 @@ Deno.test(
   }),
 );
 
-Deno.test("an error has the peer's reason on one line, and as it was", () => {
+Deno.test("an error shows the peer's reason on one line, and has it unchanged", () => {
   for (
     const [reason, shown] of [
       ["Bye \u4f60\u597d \u{1f30d}", "Bye \u4f60\u597d \u{1f30d}"],

@@ -289,7 +289,7 @@ Deno.test(
 );
 
 Deno.test(
-  "accept(): what onRequest has found out goes with the connection",
+  "accept(): the data that onRequest returns goes with the connection",
   bounded(async () => {
     const user = { name: "Anna" };
     for (const data of [user, undefined]) {
@@ -306,7 +306,7 @@ Deno.test(
 );
 
 Deno.test(
-  "accept(): an error that cannot be told still ends the connection",
+  "accept(): an error that has no answer still ends the connection",
   bounded(async () => {
     const headers = { "X-Why": "\x7f", "X-Other": "yes" };
     for (
@@ -333,7 +333,7 @@ Deno.test(
 );
 
 Deno.test(
-  "accept(): an entry of `origins` that is none is told to the first client",
+  "accept(): a malformed entry of `origins` is reported with the first client",
   bounded(async () => {
     const [near, far] = duplexPair();
     const accepting = accept(near, { origins: ["example.com"] });
@@ -540,7 +540,7 @@ Deno.test(
 );
 
 Deno.test(
-  "accept(): limits that are none are known before there is a 101",
+  "accept(): limits out of range are refused before there is a 101",
   bounded(async () => {
     for (
       const options of [
@@ -815,7 +815,7 @@ Deno.test(
 );
 
 Deno.test(
-  "connect(): a time without end is without end",
+  "connect(): a handshakeTimeout of 0, or beyond what timers take, never ends",
   bounded(() =>
     withClock(async (clock) => {
       for (const handshakeTimeout of [0, Infinity, 2 ** 31]) {
@@ -863,7 +863,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a time that is no time is refused, and nothing is left open",
+  "a time out of range is refused, and nothing is left open",
   bounded(async () => {
     for (const handshakeTimeout of [NaN, -1]) {
       for (const act of [accept, readRequest]) {

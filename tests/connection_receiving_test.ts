@@ -286,7 +286,7 @@ Deno.test(
 );
 
 Deno.test(
-  "who asks an iterator while others wait is served behind them",
+  "an iterator that is asked while others wait is served after them",
   bounded(() =>
     withClock(async (clock) => {
       const { ws, peer } = open();

@@ -200,7 +200,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a cancelled ping() leaves the others, and its pong is none's",
+  "a cancelled ping() leaves the others, and its pong answers none of them",
   bounded(async () => {
     const { ws, peer } = open();
     const aborting = new AbortController();
@@ -293,7 +293,7 @@ Deno.test(
 );
 
 Deno.test(
-  "who transfers memory that is read into, or written, ends this connection only",
+  "to transfer memory that is read into, or written, ends this connection only",
   bounded(() =>
     withoutUnhandled(async () => {
       const [near, far] = duplexPair();

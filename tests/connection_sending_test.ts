@@ -82,7 +82,7 @@ for (const role of ROLES) {
 }
 
 Deno.test(
-  "what is no message is refused, and nothing is sent",
+  "a message of another type is refused, and nothing is sent",
   bounded(async () => {
     const { ws, near } = open();
     for (const [name, wrong] of NO_DATA) {
@@ -288,7 +288,7 @@ Deno.test(
 // Writes that do not go well
 
 Deno.test(
-  "a write that takes a part of the bytes is gone on with",
+  "after a write that takes a part of the bytes, the rest is written",
   bounded(async () => {
     const { ws, near, peer } = open({ capacity: 7 });
     const messages = Array.from({ length: 20 }, (_, i) => pattern(i * 3));
@@ -376,7 +376,7 @@ Deno.test(
 );
 
 Deno.test(
-  "what a transport throws need not be an error",
+  "a transport may throw what is no Error",
   bounded(async () => {
     const ws = new WebSocketConnection({
       read: () => Promise.reject("out of order"),
@@ -389,7 +389,7 @@ Deno.test(
 );
 
 Deno.test(
-  "who waits with a signal is told of the end, and the signal forgotten",
+  "a send() with a signal rejects at the end, and leaves no listener",
   bounded(async () => {
     for (const message of ["x".repeat(100), new Uint8Array(100_000)]) {
       const { ws, near } = open({ highWaterMark: 10 });
@@ -437,7 +437,7 @@ Deno.test(
 );
 
 Deno.test(
-  "one pong may answer several pings (RFC 6455 section 5.5.3)",
+  "one pong may answer several pings (RFC 6455 §5.5.3)",
   bounded(async () => {
     const { ws, peer } = open();
     const rounds = [ws.ping(), ws.ping(), ws.ping()];

@@ -60,7 +60,7 @@ function source<T>() {
 // sendStream()
 
 Deno.test(
-  "sendStream() takes no string for its characters, and nothing that has no parts",
+  "sendStream() refuses a string, and what is not iterable",
   bounded(async () => {
     const { ws, peer } = open();
     const sources = [["string", "text"], ...NO_DATA]
@@ -336,7 +336,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a source that cannot be left is left all the same",
+  "a source whose return() throws is left all the same",
   bounded(async () => {
     const { ws, peer } = open();
     const source: Iterable<string> = {
@@ -691,7 +691,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a message whose parts were awaited in vain is received whole, or in parts",
+  "after a cancelled receiveStream(), a message is received whole or in parts",
   bounded(async () => {
     for (const kind of [text, binary]) {
       for (const arrived of [1, 2, 4, 6, 7, 8, 9, 30]) {

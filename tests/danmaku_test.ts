@@ -171,7 +171,7 @@ Deno.test("late joiners get the last 50 comments, in order", async () => {
   assertEquals(ben.welcome.recent.map(({ text }) => text), texts.slice(10));
 });
 
-Deno.test("who says too much is refused, and in the end sent away", async () => {
+Deno.test("a viewer that says too much is refused, and in the end disconnected", async () => {
   await using cinema = await Cinema.open({ rate: 1 });
   await using anna = await Viewer.enter(cinema.url);
   for (let i = 0; i < 3; i++) anna.say(`${i}`);
@@ -208,7 +208,7 @@ Deno.test("a room takes so many comments, however many viewers make them", async
   await Promise.all(crowd.map((viewer) => viewer[Symbol.asyncDispose]()));
 });
 
-Deno.test("who does not read is not told of refusals, which would pile up", async () => {
+Deno.test("a viewer that does not read is sent no refusals, which would pile up", async () => {
   const hub = new Hub();
   const room = new Room("lobby", hub, { rate: 1, roomRate: 100, gather: 0 });
   for (const [bufferedAmount, told] of [[0, 28], [100_000, 0]] as const) {
@@ -393,7 +393,7 @@ browserTest(
 );
 
 browserTest(
-  "who is too fast is told to wait, and loses nothing; a server that goes is waited for",
+  "a page that is too fast is told to wait, and loses nothing; it comes back to its server",
   async (browser) => {
     const cinema = await Cinema.open({ rate: 0.02 });
     const tab = await browser.open(httpUrl(cinema, "lobby"), {

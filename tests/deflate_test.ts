@@ -387,7 +387,7 @@ Deno.test("a small message takes a small piece of memory", () => {
   );
 });
 
-Deno.test("what the taker throws leaves a receiver that can be given up", () => {
+Deno.test("a session whose output throws can be disposed of", () => {
   const { server, client } = pair();
   const encoded = encodeWhole(server, pattern(100));
   const taker = new Taker(50);
@@ -625,7 +625,7 @@ const TAKEOVERS: ExtensionParameters[] = [
   [["client_no_context_takeover", undefined]],
 ];
 
-Deno.test("who begins messages and does not end them turns out nobody else", () => {
+Deno.test("peers that begin messages and never end them displace no others", () => {
   for (const offer of TAKEOVERS) {
     const extension = permessageDeflate({ maxUnfinished: 20 });
     const accept = () => extension.accept(offer)!;
@@ -650,7 +650,7 @@ Deno.test("who begins messages and does not end them turns out nobody else", () 
   }
 });
 
-Deno.test("who goes on with its message keeps what it needs, whoever begins others", () => {
+Deno.test("a peer that goes on with its message keeps its decompressor, whoever begins others", () => {
   for (const offer of TAKEOVERS) {
     const extension = permessageDeflate({ maxUnfinished: 20 });
     const accept = () => extension.accept(offer)!;
@@ -787,7 +787,7 @@ function countedLeases(capacity: number): Leases<object, Counted> {
   });
 }
 
-Deno.test("leases: who has been away longest loses its machine", () => {
+Deno.test("leases: the owner that was away longest loses its machine", () => {
   const leases = countedLeases(2);
   const owners = [{}, {}, {}] as const;
   const machines = owners.map((owner) => {
@@ -976,7 +976,7 @@ Deno.test("a node:zlib that cannot do what is asked of it is not used", () => {
   );
 });
 
-Deno.test("what zlib does not take is told at once", () => {
+Deno.test("settings that zlib does not take are refused at once", () => {
   const settings = { level: 10, memLevel: 9, windowBits: 15 };
   assertThrows(() => new PakoDeflater(settings), RangeError, "level 10");
   assertThrows(() => new Inflater(16), RangeError, "16");

@@ -162,7 +162,7 @@ Deno.test("echo listens at a Unix socket, again and again", {
 });
 
 Deno.test({
-  name: "one address can't take all places, unless it may",
+  name: "one address can't take all places, unless a flag allows it",
   ignore: ELSEWHERE === undefined,
   fn: async () => {
     for (

@@ -191,7 +191,7 @@ edgeTest(
   },
 );
 
-edgeTest("how a connection is closed is told the other side", async (t) => {
+edgeTest("the close code of one side is passed on to the other", async (t) => {
   let ended = Promise.withResolvers<CloseInfo>();
   await using server = new OurServer({}, async (ws) => {
     await ws.forEach((message) => {
@@ -241,52 +241,55 @@ edgeTest("how a connection is closed is told the other side", async (t) => {
   });
 });
 
-edgeTest("a server that says little is no secret of the worker's", async () => {
-  // It is closed with no code, after a page has asked, or cut off.
-  const serve = async (client: Client, how: "closed" | "cut off") => {
-    let bytes = new Uint8Array(0);
-    let head;
-    while ((head = parseRequestHead(bytes)) === undefined) {
-      bytes = concat(bytes, await client.read(1));
-    }
-    await client.write(acceptUpgrade(readUpgrade(head)));
-    await client.read(2 + 4 + 5); // "hello"
-    if (how === "closed") {
-      const payload = new Uint8Array(0);
-      await client.write(encodeFrame({ opcode: Opcode.Close, payload }));
-      await client.read(2 + 4);
-    }
-    client.conn.close();
-  };
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  await using gateway = await startGateway(
-    `ws://127.0.0.1:${listener.addr.port}/`,
-  );
-  const next = async (how: "closed" | "cut off") =>
-    await serve(new Client(await listener.accept()), how);
-
-  for (
-    const [how, expected] of [["closed", 1000], ["cut off", 1011]] as const
-  ) {
-    const serving = next(how);
-    const ws = await connect(`ws://${gateway.host}/`);
-    await ws.send("hello");
-    const { code, wasClean } = await within(ws.closed, PATIENCE);
-    assertEquals([code, wasClean], [expected, true], how);
-    await within(serving, PATIENCE);
-  }
-
-  for (const how of ["closed", "cut off"] as const) {
-    const serving = next(how);
-    const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
-    assertEquals(
-      [response.status, await response.text()],
-      [502, "The server does not answer\n"],
-      how,
+edgeTest(
+  "a server that closes without a code, or vanishes, is reported to the page",
+  async () => {
+    // It is closed with no code, after a page has asked, or cut off.
+    const serve = async (client: Client, how: "closed" | "cut off") => {
+      let bytes = new Uint8Array(0);
+      let head;
+      while ((head = parseRequestHead(bytes)) === undefined) {
+        bytes = concat(bytes, await client.read(1));
+      }
+      await client.write(acceptUpgrade(readUpgrade(head)));
+      await client.read(2 + 4 + 5); // "hello"
+      if (how === "closed") {
+        const payload = new Uint8Array(0);
+        await client.write(encodeFrame({ opcode: Opcode.Close, payload }));
+        await client.read(2 + 4);
+      }
+      client.conn.close();
+    };
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    await using gateway = await startGateway(
+      `ws://127.0.0.1:${listener.addr.port}/`,
     );
-    await within(serving, PATIENCE);
-  }
-});
+    const next = async (how: "closed" | "cut off") =>
+      await serve(new Client(await listener.accept()), how);
+
+    for (
+      const [how, expected] of [["closed", 1000], ["cut off", 1011]] as const
+    ) {
+      const serving = next(how);
+      const ws = await connect(`ws://${gateway.host}/`);
+      await ws.send("hello");
+      const { code, wasClean } = await within(ws.closed, PATIENCE);
+      assertEquals([code, wasClean], [expected, true], how);
+      await within(serving, PATIENCE);
+    }
+
+    for (const how of ["closed", "cut off"] as const) {
+      const serving = next(how);
+      const response = await within(fetch(`http://${gateway.host}/`), PATIENCE);
+      assertEquals(
+        [response.status, await response.text()],
+        [502, "The server does not answer\n"],
+        how,
+      );
+      await within(serving, PATIENCE);
+    }
+  },
+);
 
 edgeTest("nobody waits for ever for a server that is silent", async () => {
   await bundleByTask();
@@ -337,7 +340,7 @@ edgeTest("handshake.ts in a worker refuses what is no handshake", async () => {
   assertEquals((await ask(shortKey)).status, 400);
 });
 
-edgeTest("a page that vanishes is missed at once", async () => {
+edgeTest("a page that vanishes is noticed at once", async () => {
   const ended = Promise.withResolvers<CloseInfo>();
   await using server = new OurServer({}, async (ws) => {
     await echo(ws);
@@ -387,7 +390,7 @@ edgeTest(
 );
 
 Deno.test({
-  name: "a worker dials wss:, and trusts whom it is told to" +
+  name: "a worker dials wss:, and trusts the certificates that it is given" +
     (why || (hasOpenssl ? "" : " (needs OpenSSL)")),
   ignore: workerd.missing !== undefined || !hasOpenssl,
   fn: async () => {

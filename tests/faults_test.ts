@@ -278,7 +278,7 @@ measuredTest(
 );
 
 measuredTest(
-  "a clock that jumps changes nothing: time is measured, not told",
+  "a clock that jumps changes nothing: times are measured by a monotonic one",
   async () => {
     const realNow = Date.now;
     let jump = 0;

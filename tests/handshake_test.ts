@@ -905,7 +905,7 @@ Deno.test("readUpgrade: the target and the host that it was asked for", () => {
   assertRefused(() => read(["GET http://a:b/ HTTP/1.1", ...fields]), fault);
 });
 
-Deno.test("readUpgrade: of anything with a method and Headers", () => {
+Deno.test("readUpgrade: takes anything with a method and Headers", () => {
   const { headers } = request(RFC_REQUEST);
   const plain = readUpgrade({ method: "GET", headers });
   assertEquals([plain.host, plain.target], ["server.example.com", "/"]);
@@ -933,7 +933,7 @@ Deno.test("readUpgrade: of anything with a method and Headers", () => {
   );
 });
 
-Deno.test("readUpgrade: Headers that were changed are what counts", () => {
+Deno.test("readUpgrade: Headers that were changed come first", () => {
   const parsed = request(RFC_REQUEST);
   parsed.headers.set("Sec-WebSocket-Protocol", "other");
   assertEquals(readUpgrade(parsed).protocols, ["other"]);
@@ -942,7 +942,7 @@ Deno.test("readUpgrade: Headers that were changed are what counts", () => {
 });
 
 property(
-  "readUpgrade: of our own heads as of real Headers",
+  "readUpgrade: reads our own heads as it reads real Headers",
   [
     fc.array(
       fc.constantFrom(
@@ -1115,7 +1115,7 @@ Deno.test("rejectUpgrade: a whole answer, and the end of the connection", () => 
   );
 });
 
-Deno.test("rejectUpgrade: the reason phrases of RFC 9110 section 15", () => {
+Deno.test("rejectUpgrade: the reason phrases of RFC 9110 §15", () => {
   const reasons: Record<number, string> = {
     300: "",
     301: "Moved Permanently",
@@ -1273,7 +1273,7 @@ Deno.test("rejectUpgrade: what the peer sent is quoted on one line", () => {
   assertEquals(text(bytes.subarray(byteLength)), `${error.message}\n`);
 });
 
-Deno.test("HandshakeError: of the application's own making", () => {
+Deno.test("HandshakeError: made by the application", () => {
   const error = new HandshakeError("No", { cause: "why" });
   assertEquals([error.status, error.kind, error.name], [
     400,

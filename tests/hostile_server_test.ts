@@ -64,7 +64,7 @@ async function refusal(
 }
 
 measuredTest(
-  "interim answers are skipped, and the final one counts (RFC 9110 section 15.2)",
+  "interim answers are skipped, and the final one counts (RFC 9110 §15.2)",
   async () => {
     const interim = utf8("HTTP/1.1 100 Continue\r\n\r\n");
     const early = utf8("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");

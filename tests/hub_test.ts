@@ -90,7 +90,7 @@ Deno.test("subscribers get what is published to their topics, and nothing else",
   assertEquals(ben.received, ["1", "2"]);
 });
 
-Deno.test("who unsubscribes gets no more", () => {
+Deno.test("a subscriber that unsubscribes gets no more", () => {
   const hub = new Hub();
   const tab = new Tab();
   hub.subscribe("tea", tab);
@@ -138,7 +138,7 @@ Deno.test("counts and membership", () => {
   ]);
 });
 
-Deno.test("who is closed leaves all topics", async () => {
+Deno.test("a subscriber that is closed leaves all topics", async () => {
   const hub = new Hub();
   const tab = new Tab();
   hub.subscribe("tea", tab);
@@ -163,7 +163,7 @@ Deno.test("a closed subscriber that rejects leaves as well", async () => {
   assertEquals(hub.size, 0);
 });
 
-Deno.test("who comes and goes is not waited for again each time", async () => {
+Deno.test("the end of a subscriber that comes and goes is awaited once", async () => {
   const hub = new Hub();
   const tab = new Tab();
   const { closed } = tab;
@@ -190,7 +190,7 @@ Deno.test("who comes and goes is not waited for again each time", async () => {
   assertEquals(hub.size, 0);
 });
 
-Deno.test("whoever does not want its own message does not get it", () => {
+Deno.test("the subscriber in `except` does not get the message", () => {
   const hub = new Hub();
   const [anna, ben] = [new Tab(), new Tab()];
   hub.subscribe("tea", anna);
@@ -199,7 +199,7 @@ Deno.test("whoever does not want its own message does not get it", () => {
   assertEquals([anna.received, ben.received], [[], ["1"]]);
 });
 
-Deno.test("who joins or leaves while a message goes out disturbs nobody", () => {
+Deno.test("subscribers may join and leave while a message goes out", () => {
   const hub = new Hub();
   const tabs = [new Tab(), new Tab(), new Tab()] as const;
   for (const tab of tabs) hub.subscribe("tea", tab);
@@ -332,7 +332,7 @@ Deno.test("text, binary and prepared messages go out as what they are", () => {
 
 // --- Those who are too slow --------------------------------------------------
 
-Deno.test("a message is dropped for who is too slow, and for nobody else", () => {
+Deno.test("a message is dropped for subscribers that are too slow, and for no others", () => {
   const hub = new Hub({ slowThreshold: 100 });
   const [stuck, swift] = [new Tab(), new Tab()];
   hub.subscribe("tea", stuck);
@@ -347,7 +347,7 @@ Deno.test("a message is dropped for who is too slow, and for nobody else", () =>
   assertEquals(swift.received, ["1", "2", "3"]);
 });
 
-Deno.test("who is too slow is closed with 1013, and forgotten", () => {
+Deno.test("a subscriber that is too slow is closed with 1013, and removed", () => {
   const hub = new Hub({ slowPolicy: "close" });
   const stuck = new Tab().stick();
   hub.subscribe("tea", stuck);
@@ -357,7 +357,7 @@ Deno.test("who is too slow is closed with 1013, and forgotten", () => {
   assertEquals([stuck.received, hub.size], [[], 0]);
 });
 
-Deno.test("one that fails to close is forgotten all the same", () => {
+Deno.test("a subscriber that fails to close is removed all the same", () => {
   const hub = new Hub({ slowPolicy: "close" });
   const stuck = new Tab().stick();
   stuck.close = () => {
@@ -425,7 +425,7 @@ Deno.test("nothing overtakes what is still kept", async () => {
   assertEquals(tab.received, ["a", "b"]);
 });
 
-Deno.test("who catches up first leaves the others what is kept for them", async () => {
+Deno.test("a subscriber that catches up leaves the others what is kept for them", async () => {
   await using hub = new Hub({
     slowPolicy: "conflate",
     conflationInterval: 1,
@@ -540,7 +540,7 @@ Deno.test("topics and keys are not taken for each other", async () => {
   assertEquals(tab.received, ["2", "3"]);
 });
 
-Deno.test("who is closing is sent nothing, and nothing is kept for it", async () => {
+Deno.test("a subscriber that is closing is sent nothing, and nothing is kept for it", async () => {
   await using hub = new Hub({ slowPolicy: "conflate" });
   const tab = new Tab().stick();
   hub.subscribe("tea", tab);
@@ -553,7 +553,7 @@ Deno.test("who is closing is sent nothing, and nothing is kept for it", async ()
   assertEquals(tab.received, ["3"]);
 });
 
-Deno.test("one that fails to send does not keep the others from it", async () => {
+Deno.test("a subscriber that fails to send does not keep the message from others", async () => {
   const hub = new Hub();
   const tab = new Tab();
   const broken = {
@@ -688,7 +688,7 @@ Deno.test("a backplane that fails does not keep a message from its own hub", asy
   await assertRejects(() => second.forwarded, Error, "broken");
 });
 
-Deno.test("who can't be subscribed on the backplane is not there", () => {
+Deno.test("a subscriber is not added if the backplane throws", () => {
   const backplane = new Recorder();
   const hub = new Hub({ backplane });
   const tab = new Tab();
@@ -750,7 +750,7 @@ Deno.test("bytes are bytes for this hub and for others, whatever form they are g
   );
 });
 
-Deno.test("what is no message is refused, and nobody gets it", () => {
+Deno.test("a message of another type is refused, and nobody gets it", () => {
   const backplane = new Recorder();
   const hub = new Hub({ backplane });
   for (const [name, wrong] of NO_DATA) {
@@ -763,7 +763,7 @@ Deno.test("what is no message is refused, and nobody gets it", () => {
   assertEquals(backplane.published, []);
 });
 
-Deno.test("a policy has to be one that there is", () => {
+Deno.test("an unknown policy is refused", () => {
   const unknown = "wait" as SlowPolicy;
   assertThrows(() => new Hub({ slowPolicy: unknown }), TypeError, "(wait)");
   const backplane = new Recorder();

@@ -179,7 +179,7 @@ Deno.test(
 );
 
 Deno.test(
-  "Deno as client: one that we refuse",
+  "Deno as client: a handshake that we refuse",
   bounded(async () => {
     await using server = new OurServer({
       onRequest: () => {

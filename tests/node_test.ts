@@ -303,7 +303,7 @@ for (
     });
   });
 
-  nodeTest("who was dialled is known once there is a connection", async () => {
+  nodeTest("remoteAddr is known once there is a connection", async () => {
     const code = await once("sockets", bundleSockets);
     await using server = new TestServer();
     await inFolder(code, ["dial", server.url], async (program) => {
@@ -372,7 +372,7 @@ for (
     why || (hasOpenssl ? "" : " (needs OpenSSL)"),
   );
 
-  nodeTest("a client, and nobody there", async (run) => {
+  nodeTest("a client, and nobody listens", async (run) => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = listener.addr;
     listener.close();

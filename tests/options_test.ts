@@ -39,7 +39,7 @@ Deno.test("what may be left out of options may be undefined, so that options can
   assert(members > 50, `${members} members`);
 });
 
-Deno.test("what is undefined is as if it were left out", async () => {
+Deno.test("an option that is undefined counts as left out", async () => {
   const given = { highWaterMark: undefined, heartbeatInterval: undefined };
   const { ws } = open({ ...given, maxMessageSize: undefined });
   ws.terminate();

@@ -62,7 +62,7 @@ Deno.test("what is neither text nor bytes is refused", () => {
   }
 });
 
-Deno.test("unless they are asked for as the other", () => {
+Deno.test("a string can be sent as binary, and bytes as text", () => {
   const text = new PreparedMessage(utf8("é"), { type: "text" });
   assertEquals(text.type, "text");
   assertEquals(contentOf(text.frame())[2], Opcode.Text);

@@ -129,7 +129,7 @@ Deno.test("bytes are booked to what was asked for, wherever they are cut", async
   }
 });
 
-Deno.test("what is no request is nobody's", async () => {
+Deno.test("bytes that are no request are booked to nobody", async () => {
   const noise = new Uint8Array(9000);
   const { a, b } = await meter([[noise, ""]], (available) => available);
   assertEquals([a, b], [newTally(), newTally()]);

@@ -401,7 +401,7 @@ Deno.test("bytes can be given while the events of earlier ones are taken", () =>
   assertEquals(found, ["1", "2", "3"]);
 });
 
-Deno.test("no bytes are no event, and change nothing", () => {
+Deno.test("empty input gives no event, and changes nothing", () => {
   for (const role of ROLES) {
     const nothing = new Uint8Array(0);
     const protocol = new WebSocketProtocol({ role });
@@ -447,7 +447,7 @@ Deno.test("a delivered message is not changed by what comes after it", () => {
 
 // Options
 
-Deno.test("limits that are no limits are refused", () => {
+Deno.test("limits out of range are refused", () => {
   for (const maxMessageSize of [-1, NaN]) {
     assertThrows(
       () => new WebSocketProtocol({ role: "server", maxMessageSize }),
@@ -465,7 +465,7 @@ Deno.test("limits that are no limits are refused", () => {
 });
 
 // It would neither mask, nor take what is masked.
-Deno.test("a role that there is not is refused", () => {
+Deno.test("an unknown role is refused", () => {
   for (const role of ["sever", "", undefined, null] as unknown as Role[]) {
     assertThrows(
       () => new WebSocketProtocol({ role }),

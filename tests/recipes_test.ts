@@ -202,7 +202,7 @@ Deno.test("behind_nginx: WebSockets and pages, with the configuration there", {
 
 // --- Authentication --------------------------------------------------------
 
-Deno.test("authentication: who has no session has no WebSocket", async (t) => {
+Deno.test("authentication: without a session there is no WebSocket", async (t) => {
   const { program, port, url } = await startServer(
     "recipe:authentication",
     ...["--origin", "https://*.example.com"],

@@ -80,7 +80,7 @@ Deno.test("an HTTP client nobody here wrote gets a page", async () => {
   }
 });
 
-Deno.test("what no handler answers is not found", async () => {
+Deno.test("without a handler, requests are answered with 404", async () => {
   await using server = new TestServer();
   const { status, body } = await server.ask(request("GET /"));
   assertEquals([status, body], [404, "Not found\n"]);
@@ -130,7 +130,7 @@ Deno.test("answers without a body say so", async (t) => {
   }
 });
 
-Deno.test("a status that is none, or has no name, is told as far as it goes", async () => {
+Deno.test("a response without a status, and a status without a name, are answered", async () => {
   await using server = new TestServer({
     handler: ({ url }) =>
       url.endsWith("/error")
@@ -258,7 +258,7 @@ Deno.test("a body that breaks off is not taken for a whole one", async (t) => {
   }
 });
 
-Deno.test("a handler's own framing fields don't confuse the client", async () => {
+Deno.test("framing fields that a handler sets are left out", async () => {
   await using server = new TestServer({
     handler: () =>
       new Response("page", {
@@ -628,7 +628,7 @@ Deno.test("no answer waits for its head to be acknowledged", async () => {
   assertEquals(calls, [true, "answer"]);
 });
 
-Deno.test("handlers of either kind learn who asks", async () => {
+Deno.test("both kinds of handlers get the peer's address", async () => {
   const asked: (string | undefined)[] = [];
   await using server = new TestServer({
     handler: (_, { remoteAddr }) => {
@@ -823,7 +823,7 @@ Deno.test("a body that is larger than it may be is refused", async () => {
   }
 });
 
-Deno.test("addresses are limited by whom they belong to", async () => {
+Deno.test("IPv4 addresses are limited singly, those of IPv6 by their first 64 bits", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const accept = listener.accept.bind(listener);
   let hostname: string | undefined;
@@ -868,7 +868,7 @@ Deno.test("addresses are limited by whom they belong to", async () => {
   }
 });
 
-Deno.test("who is refused gets a second to read why; of many, 100 do", async () => {
+Deno.test("a refused peer gets a second to read why; of many, 100 do", async () => {
   await using server = new TestServer({ maxConnections: 1 });
   await using ws = await connect(server.url);
   const crowd = await Promise.all(
@@ -991,7 +991,7 @@ Deno.test("a crowd that comes as fast as it is accepted does not keep the others
 
 // --- The end -----------------------------------------------------------------
 
-Deno.test("who hangs up before being accepted does not keep others waiting", async () => {
+Deno.test("a peer that hangs up before it is accepted does not keep others waiting", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   let left = 1000;
   const gone = {
@@ -1169,7 +1169,7 @@ Deno.test("shutdown() closes with 1001 while a handler is at a message for ever"
   }
 });
 
-Deno.test("shutdown() is not put off by who goes on sending", async () => {
+Deno.test("shutdown() is not put off by a peer that goes on sending", async () => {
   const taken = gate();
   const server = new TestServer({
     maxReadAheadMessages: 4,

@@ -5,7 +5,7 @@ import { open, quiet, withClock } from "./_connection.ts";
 import { COUNT, flood, TURN, WORK } from "./_flood.ts";
 import { binary } from "./_protocol.ts";
 
-Deno.test("nobody rests where the others get their turn by themselves", async () => {
+Deno.test("connections do not rest while the event loop serves others anyway", async () => {
   await withClock(async (clock) => {
     const { ws, peer } = open({ capacity: Infinity });
     let handled = 0;
@@ -35,7 +35,7 @@ Deno.test("nobody rests where the others get their turn by themselves", async ()
   });
 });
 
-Deno.test("who works little does not wait for all who work much", async () => {
+Deno.test("a connection with little work does not wait for all busy ones", async () => {
   await withClock(async (clock) => {
     const floods = Array.from({ length: 50 }, () => flood(clock));
     // Each has worked for a turn.

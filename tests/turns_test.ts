@@ -164,7 +164,7 @@ Deno.test("thousands of messages within one read take turns", async () => {
   }
 });
 
-Deno.test("who throws in its microtask keeps nobody else waiting", async () => {
+Deno.test("a taker that throws in its microtask does not keep others from theirs", async () => {
   const told: string[] = [];
   const taker = (name: string, act: () => void): TurnTaker => ({
     work: 0,
@@ -211,7 +211,7 @@ Deno.test("a turn is put off while others come, but not for ever", async () => {
   });
 });
 
-Deno.test("who waits for its turn is not finished with what was received", async () => {
+Deno.test("a connection that waits for its turn is not finished with what was received", async () => {
   for (const way of ["forEach", "receive"]) {
     await withClock(async (clock) => {
       const { ws, peer } = open({ capacity: Infinity, segment: () => 20_000 });
@@ -243,7 +243,7 @@ Deno.test("who waits for its turn is not finished with what was received", async
   }
 });
 
-Deno.test("who rests already need not rest again for what arrives", async () => {
+Deno.test("a connection that rests does not rest again for what arrives meanwhile", async () => {
   await withClock(async (clock) => {
     const { ws, peer } = open({ capacity: Infinity });
     const data = pattern(16_384);

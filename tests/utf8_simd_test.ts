@@ -164,7 +164,7 @@ for (const [fault, sequences] of Object.entries(FAULTS)) {
   });
 }
 
-Deno.test("characters over the border of windows are none the worse", () => {
+Deno.test("characters across the border of two windows are valid", () => {
   for (const sequence of VALID) {
     for (const around of ["a", "é", "界", "👋"]) {
       for (let at = WINDOW - 8; at <= WINDOW + 2; at++) {

@@ -169,7 +169,7 @@ function noRoom(who: string): HandshakeError {
   });
 }
 
-/** Whom an address belongs to: of IPv6, the first 64 bits (RFC 6177 section 2). */
+/** Whom an address belongs to: of IPv6, the first 64 bits (RFC 6177 §2). */
 function networkOf(address: RemoteAddress | undefined): string {
   const hostname = address?.hostname?.replace(/^::ffff:(?=\d+\.)/i, "") ?? "";
   if (!hostname.includes(":")) return hostname;
