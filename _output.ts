@@ -293,7 +293,7 @@ export class Output {
       this.#push(alone, undefined);
     }
     const buffer = this.#buffer;
-    if (buffer === undefined || this.#length === 0) return;
+    if (buffer === undefined) return;
     this.#chunks.push({
       bytes: buffer.subarray(0, this.#length),
       lent: buffer,

@@ -113,6 +113,11 @@ export interface Survivor {
   readonly reason: string;
 }
 
+/** Whether it could make a difference to somebody, though none that matters. */
+export function isTolerated({ reason }: Survivor): boolean {
+  return reason.startsWith("Tolerated:");
+}
+
 /**
  * Reads `survivors.txt`: groups of a file's name, lines as they are (`-`) and as
  * they become (`+`), and words that say why that makes no difference.

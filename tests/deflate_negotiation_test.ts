@@ -193,6 +193,33 @@ Deno.test("a client refuses a response with anything wrong in it", () => {
   }
 });
 
+Deno.test("§7.1.2: of single characters only 8 and 9 are window bits", () => {
+  for (let code = 0x20; code < 0x7f; code++) {
+    const value = String.fromCharCode(code);
+    const isTaken = permessageDeflate()
+      .accept([["server_max_window_bits", value]]) !== undefined;
+    // 8 is more than zlib can keep to, and so declined
+    assertEquals(isTaken, value === "9", value);
+    const answer = () =>
+      permessageDeflate().confirm([["client_max_window_bits", value]]);
+    if (value === "9") answer();
+    else if (value === "8") assertThrows(answer, Error, "can be kept to (8)");
+    else {
+      assertThrows(
+        answer,
+        Error,
+        '"client_max_window_bits" must be an integer from 8 to 15, without ' +
+          `leading zeros, got [${value}]`,
+      );
+    }
+  }
+  assertThrows(
+    () => permessageDeflate().confirm([["client_max_window_bits", undefined]]),
+    Error,
+    "must be an integer from 8 to 15",
+  );
+});
+
 Deno.test("a quoted value is the same as a token (RFC 6455 §9.1)", () => {
   const quoted = parse('server_max_window_bits="10"');
   assertEquals(quoted, split("server_max_window_bits=10"));

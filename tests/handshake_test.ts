@@ -32,6 +32,8 @@ import {
   type UpgradeRequest,
   verifyUpgradeResponse,
 } from "../handshake.ts";
+import { quote } from "../_quote.ts";
+import { reasonPhrase } from "../_reason_phrases.ts";
 import { concat, hex, utf8 } from "./_bytes.ts";
 import { fc, property } from "./_property.ts";
 import {
@@ -1117,7 +1119,6 @@ Deno.test("rejectUpgrade: a whole answer, and the end of the connection", () => 
 
 Deno.test("rejectUpgrade: the reason phrases of RFC 9110 §15", () => {
   const reasons: Record<number, string> = {
-    300: "",
     301: "Moved Permanently",
     302: "Found",
     303: "See Other",
@@ -1149,9 +1150,21 @@ Deno.test("rejectUpgrade: the reason phrases of RFC 9110 §15", () => {
     599: "",
   };
   for (const [status, reason] of Object.entries(reasons)) {
+    assertEquals(reasonPhrase(Number(status)), reason);
     const error = new HandshakeError("No", { status: Number(status) });
     const answer = text(rejectUpgrade(error));
     assertEquals(answer.split("\r\n", 1), [`HTTP/1.1 ${status} ${reason}`]);
+  }
+  const others: Record<number, string> = {
+    200: "OK",
+    201: "Created",
+    204: "No Content",
+    206: "Partial Content",
+    300: "",
+    304: "Not Modified",
+  };
+  for (const [status, reason] of Object.entries(others)) {
+    assertEquals(reasonPhrase(Number(status)), reason);
   }
 });
 
@@ -1233,6 +1246,20 @@ Deno.test("rejectUpgrade: a server sends its clients elsewhere", () => {
   }
 });
 
+Deno.test("rejectUpgrade: which errors are told as they are", () => {
+  const kinds = { rejected: 300, malformed: 400 } as const;
+  for (const [kind, from] of Object.entries(kinds)) {
+    for (let status = 100; status < 600; status++) {
+      const error = new HandshakeError("No", {
+        status,
+        kind: kind as keyof typeof kinds,
+      });
+      const answer = parseResponseHead(rejectUpgrade(error))!;
+      assertEquals(answer.status, status < from ? 502 : status, kind);
+    }
+  }
+});
+
 Deno.test("rejectUpgrade: what is no refusal becomes 502", () => {
   for (const status of [0, 100, 101, 200, 299]) {
     const answer = parseResponseHead(
@@ -1257,6 +1284,16 @@ Deno.test("rejectUpgrade: a client's error becomes 502, and tells nothing more",
     assertEquals([answer.status, answer.statusText], [502, "Bad Gateway"]);
     assertEquals(answer.headers.get("Set-Cookie"), null);
   }
+});
+
+Deno.test("what a peer sent is quoted up to 64 characters", () => {
+  for (const length of [0, 1, 63, 64]) {
+    assertEquals(quote("a".repeat(length)), `[${"a".repeat(length)}]`);
+  }
+  for (const length of [65, 66, 1000]) {
+    assertEquals(quote("a".repeat(length)), `[${"a".repeat(64)}...]`);
+  }
+  assertEquals(quote("\x1f ~\x7f\u0100"), "[\\x1f ~\\x7f\\u0100]");
 });
 
 Deno.test("rejectUpgrade: what the peer sent is quoted on one line", () => {
@@ -1727,7 +1764,7 @@ Deno.test("verifyUpgradeResponse: other answers come with status and headers", (
     const error = assertRefused(() => verify([line, `${field}: ${value}`]), {
       status,
       kind: "status",
-      naming: `(${status})`,
+      naming: `Server answered with another status than 101 (${status})`,
     });
     assertEquals(error.headers.get(field), value);
   }

@@ -1,6 +1,14 @@
 /** The validator that sees a text in parts, and its fast ways. */
-import { assert, assertEquals } from "@std/assert";
-import { decodeUtf8, isUtf8, isUtf8Portable, Utf8Validator } from "../_utf8.ts";
+import { assert, assertEquals, assertFalse } from "@std/assert";
+import { nodeBuffer } from "../_platform.ts";
+import {
+  chooseIsUtf8,
+  decodeUtf8,
+  isUtf8,
+  isUtf8Natively,
+  isUtf8Portable,
+  Utf8Validator,
+} from "../_utf8.ts";
 import { concat, hex, pattern, utf8 } from "./_bytes.ts";
 import { anyCharacter, fc, property } from "./_property.ts";
 import { beginsUtf8Slowly, isUtf8Slowly } from "./_slow_utf8.ts";
@@ -30,6 +38,10 @@ function assertJudged(bytes: Uint8Array<ArrayBuffer>): boolean {
     const end = around + bytes.length;
     assertEquals(isUtf8(memory, around, end), expected, told());
     assertEquals(isUtf8Portable(memory, around, end), expected, told());
+    if (nodeBuffer?.isUtf8 !== undefined) {
+      assertEquals(isUtf8Natively(memory, around, end), expected, told());
+    }
+    assertEquals(chooseIsUtf8()(memory, around, end), expected, told());
   }
   assertEquals(isUtf8(bytes), expected, told());
   assertEquals(isUtf8Portable(bytes), expected, told());
@@ -207,6 +219,22 @@ Deno.test("decodeUtf8 keeps byte order marks, and takes ranges", () => {
   assertEquals(decodeUtf8(bytes, 3, 7), "a\ufeff");
   assertEquals(decodeUtf8(bytes, 4, 4), "");
   assertEquals(decodeUtf8(concat(hex`ff ff`, bytes).subarray(2), 3, 4), "a");
+  for (const length of [0, 1, 255, 256, 257, 258, 5000]) {
+    const text = "\ufeffé".repeat(length).slice(0, length);
+    const memory = concat(hex`41 ff 80`, utf8(text), hex`80`);
+    assertEquals(decodeUtf8(memory, 3, memory.length - 1), text);
+  }
+});
+
+Deno.test("what is in front of a part belongs to somebody else", () => {
+  const continuation = hex`e0 f0 80 80 80 80`;
+  for (const start of [2, 3, 4, 5]) {
+    assertFalse(new Utf8Validator().push(continuation, start), `${start}`);
+  }
+  const begun = hex`f0 90 80 e0`;
+  const validator = new Utf8Validator();
+  assert(validator.push(begun, 3) && !validator.isComplete);
+  assert(validator.push(hex`a0 80`) && validator.isComplete);
 });
 
 // Properties
