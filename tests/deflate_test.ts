@@ -943,6 +943,56 @@ function reference(power: number, isFurther: boolean): Uint8Array<ArrayBuffer> {
   );
 }
 
+Deno.test("a first message is like any other: its distances, its last blocks, its end", () => {
+  const ignore = () => {};
+  for (const bits of [9, 12, 15]) {
+    const before = concat(deflate(noise(700, 5)), deflate(noise(1 << bits)));
+    new Inflater(bits).push(concat(before, reference(bits, false)), ignore);
+    assertMalformed(() =>
+      new Inflater(bits).push(concat(before, reference(bits, true)), ignore)
+    );
+  }
+  // 16 last blocks, and one for each 64 bytes: the 17th may end in byte 64.
+  const short = Array.from({ length: 16 }, () => hex`03 00`);
+  const stored = (length: number) =>
+    concat(Uint8Array.of(1, length, 0, ~length, ~0), new Uint8Array(length));
+  const allowed = concat(...short, stored(27));
+  const inflater = new Inflater(15);
+  for (let message = 0; message < 3; message++) {
+    let length = 0;
+    inflater.push(allowed, (piece) => length += piece.length);
+    inflater.finish(ignore);
+    assertEquals([allowed.length, length], [64, 27]);
+  }
+  for (
+    const refused of [concat(...short, stored(26)), concat(allowed, short[0]!)]
+  ) {
+    const error = assertThrows(
+      () => new Inflater(15).push(refused, ignore),
+      ProtocolError,
+      "Too many last blocks",
+    );
+    assertEquals(error.closeCode, 1008);
+  }
+  // Nothing but what RFC 7692 §7.2.1 removes.
+  new Inflater(15).finish(() => {
+    throw new Error("Something has come out of nothing");
+  });
+});
+
+Deno.test("a history begins anew when it is cleared, and keeps its bytes to itself", () => {
+  const first = new History(4);
+  const second = new History(4);
+  first.append(hex`01`);
+  second.append(hex`02`);
+  assertEquals(concat(...first.parts()), hex`01`);
+  first.append(hex`03 04 05 06 07`);
+  first.clear();
+  assertEquals(concat(...first.parts()), hex``);
+  first.append(hex`08 09`);
+  assertEquals(concat(...first.parts()), hex`08 09`);
+});
+
 Deno.test("a peer may refer back as far as was agreed on, and no further", () => {
   for (const bits of [9, 10, 12, 15]) {
     const far = noise(1 << bits);

@@ -227,9 +227,11 @@ Deno.test("decodeUtf8 keeps byte order marks, and takes ranges", () => {
 });
 
 Deno.test("what is in front of a part belongs to somebody else", () => {
-  const continuation = hex`e0 f0 80 80 80 80`;
-  for (const start of [2, 3, 4, 5]) {
-    assertFalse(new Utf8Validator().push(continuation, start), `${start}`);
+  const continuations = [hex`f0 90 80`, hex`e1 80`, hex`f1 80`, hex`c3 80`];
+  for (const bytes of continuations) {
+    for (let start = 1; start < bytes.length; start++) {
+      assertFalse(new Utf8Validator().push(bytes, start), `${bytes} ${start}`);
+    }
   }
   const begun = hex`f0 90 80 e0`;
   const validator = new Utf8Validator();
