@@ -332,7 +332,9 @@ function limit(
 ): number {
   const value = options[name] ?? defaultValue;
   if (!(value > 0 && (Number.isInteger(value) || value === Infinity))) {
-    throw new RangeError(`${name} must be a positive integer (${value})`);
+    throw new RangeError(
+      `${name} must be a positive integer or Infinity (${value})`,
+    );
   }
   return value;
 }

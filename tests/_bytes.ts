@@ -99,15 +99,18 @@ export function inEachForm(
 }
 
 /** Values that are neither text nor bytes, and what errors call them. */
-export const NO_DATA: [name: string, value: unknown][] = [
-  ["number", 5],
-  ["undefined", undefined],
-  ["null", null],
-  ["Object", {}],
-  ["Array", [1, 2]],
-  ["Blob", new Blob(["abc"])],
-  // One that another thread may write to has to be asked for by a view.
-  ...(typeof SharedArrayBuffer === "undefined"
-    ? []
-    : [["SharedArrayBuffer", new SharedArrayBuffer(8)] as [string, unknown]]),
-];
+export function noData(): [name: string, value: unknown][] {
+  const values: [string, unknown][] = [
+    ["number", 5],
+    ["undefined", undefined],
+    ["null", null],
+    ["Object", {}],
+    ["Array", [1, 2]],
+    ["Blob", new Blob(["abc"])],
+  ];
+  // Only a view on memory that another thread may write to is taken.
+  if (typeof SharedArrayBuffer !== "undefined") {
+    values.push(["SharedArrayBuffer", new SharedArrayBuffer(8)]);
+  }
+  return values;
+}

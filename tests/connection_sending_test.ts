@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { ConnectionClosedError, WebSocketConnection } from "../connection.ts";
 import { PreparedMessage } from "../prepared.ts";
-import { concat, inEachForm, NO_DATA, pattern, utf8 } from "./_bytes.ts";
+import { concat, inEachForm, noData, pattern, utf8 } from "./_bytes.ts";
 import { bounded, isPending, open, quiet, rejection } from "./_connection.ts";
 import { binary, close, ping, pong, ROLES, text } from "./_protocol.ts";
 
@@ -85,7 +85,7 @@ Deno.test(
   "a message of another type is refused, and nothing is sent",
   bounded(async () => {
     const { ws, near } = open();
-    for (const [name, wrong] of NO_DATA) {
+    for (const [name, wrong] of noData()) {
       await assertRejects(
         () => ws.send(wrong as never),
         TypeError,

@@ -13,7 +13,7 @@ import {
 } from "../connection.ts";
 import { PreparedMessage } from "../prepared.ts";
 import { duplexPair } from "./_duplex_pair.ts";
-import { concat, inEachForm, NO_DATA, pattern, utf8 } from "./_bytes.ts";
+import { concat, inEachForm, noData, pattern, utf8 } from "./_bytes.ts";
 import {
   bounded,
   collect,
@@ -63,7 +63,7 @@ Deno.test(
   "sendStream() refuses a string, and what is not iterable",
   bounded(async () => {
     const { ws, peer } = open();
-    const sources = [["string", "text"], ...NO_DATA]
+    const sources = [["string", "text"], ...noData()]
       .filter(([, source]) => !Array.isArray(source));
     for (const [what, wrong] of sources) {
       await assertRejects(
@@ -242,7 +242,7 @@ Deno.test(
   "a part that is neither text nor bytes is the caller's mistake",
   bounded(async () => {
     const { ws, peer } = open();
-    for (const [name, wrong] of NO_DATA) {
+    for (const [name, wrong] of noData()) {
       await assertRejects(
         () => ws.sendStream([wrong as string]),
         TypeError,

@@ -12,7 +12,7 @@ import {
   type Subscriber,
 } from "../hub.ts";
 import { PreparedMessage } from "../prepared.ts";
-import { inEachForm, NO_DATA, pattern } from "./_bytes.ts";
+import { inEachForm, noData, pattern } from "./_bytes.ts";
 import { fc, property } from "./_property.ts";
 
 const decoder = new TextDecoder();
@@ -753,7 +753,7 @@ Deno.test("bytes are bytes for this hub and for others, whatever form they are g
 Deno.test("a message of another type is refused, and nobody gets it", () => {
   const backplane = new Recorder();
   const hub = new Hub({ backplane });
-  for (const [name, wrong] of NO_DATA) {
+  for (const [name, wrong] of noData()) {
     assertThrows(
       () => hub.publish("tea", wrong as string),
       TypeError,

@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { decodeFrame, Opcode, RSV2 } from "../frame.ts";
 import { PreparedMessage } from "../prepared.ts";
-import { inEachForm, NO_DATA, pattern, utf8 } from "./_bytes.ts";
+import { inEachForm, noData, pattern, utf8 } from "./_bytes.ts";
 import { flip, flipping } from "./_fake_extensions.ts";
 
 /** What is in the frame, of which there must be one and no more. */
@@ -53,7 +53,7 @@ Deno.test("bytes are bytes, whatever form they are given in", () => {
 });
 
 Deno.test("what is neither text nor bytes is refused", () => {
-  for (const [name, wrong] of NO_DATA) {
+  for (const [name, wrong] of noData()) {
     assertThrows(
       () => new PreparedMessage(wrong as string),
       TypeError,

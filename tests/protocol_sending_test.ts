@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Opcode } from "../frame.ts";
 import { PreparedMessage } from "../prepared.ts";
 import { WebSocketProtocol } from "../protocol.ts";
-import { concat, hex, inEachForm, NO_DATA, pattern, utf8 } from "./_bytes.ts";
+import { concat, hex, inEachForm, noData, pattern, utf8 } from "./_bytes.ts";
 import { flip, flipping } from "./_fake_extensions.ts";
 import {
   binary,
@@ -80,7 +80,7 @@ Deno.test("bytes are bytes, whatever form they are given in", () => {
 Deno.test("what is neither text nor bytes is refused, and nothing is sent", () => {
   const protocol = new WebSocketProtocol({ role: "server" });
   const expected = "an ArrayBuffer or a view on one";
-  for (const [name, wrong] of NO_DATA as [string, never][]) {
+  for (const [name, wrong] of noData() as [string, never][]) {
     const text = () => protocol.sendText(wrong);
     assertThrows(text, TypeError, `A text is a string, ${expected} (${name})`);
     assertThrows(
@@ -90,7 +90,7 @@ Deno.test("what is neither text nor bytes is refused, and nothing is sent", () =
     );
   }
   // Left out, a ping carries nothing.
-  const noBytes = NO_DATA.filter(([, value]) => value !== undefined);
+  const noBytes = noData().filter(([, value]) => value !== undefined);
   for (const [name, wrong] of [...noBytes, ["string", "abc"]]) {
     for (
       const [what, act] of [
