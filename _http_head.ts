@@ -95,7 +95,9 @@ class Fields implements FieldLookup {
     }
   }
 
+  /** Finds names and values in the text, unless they are known. */
   #index(): void {
+    if (this.#names.length > 0) return;
     const text = this.#text;
     let start = this.#start;
     while (start < text.length) {
@@ -115,6 +117,7 @@ class Fields implements FieldLookup {
 
   /** As `Headers.get`, but the name must be in lower case. */
   get(name: string): string | null {
+    this.#index();
     let value: string | null = null;
     for (let i = 0; i < this.#names.length; i++) {
       if (this.#names[i] !== name) continue;
@@ -127,7 +130,7 @@ class Fields implements FieldLookup {
 
   toHeaders(): Headers {
     const headers = new Headers();
-    if (this.#names.length === 0) this.#index();
+    this.#index();
     for (let i = 0; i < this.#names.length; i++) {
       headers.append(this.#names[i]!, this.#values[i]!);
     }
@@ -162,10 +165,7 @@ class Head implements MessageHead {
   }
 }
 
-/**
- * Makes a head smaller that is kept as long as its connection. From now on only
- * its `headers` may be used.
- */
+/** Makes a head smaller that is kept as long as its connection. */
 export function compactHead(head: { readonly headers: Headers }): void {
   Head.compact(head);
 }
@@ -250,8 +250,7 @@ export function parseRequestHead(
   bytes: Uint8Array,
   options: ParseHeadOptions = {},
 ): RequestHead | undefined {
-  const maxHeadSize = limit("maxHeadSize", options, DEFAULT_MAX_HEAD_SIZE);
-  const maxHeaders = limit("maxHeaders", options, DEFAULT_MAX_HEADERS);
+  const { maxHeadSize, maxHeaders } = headLimits(options);
   const end = Math.min(bytes.length, maxHeadSize);
   const start = skipEmptyLine(bytes, end);
   const lineEnd = start < 0 ? -1 : scanRequestLine(bytes, start, end);
@@ -304,8 +303,7 @@ export function parseResponseHead(
   bytes: Uint8Array,
   options: ParseHeadOptions = {},
 ): ResponseHead | undefined {
-  const maxHeadSize = limit("maxHeadSize", options, DEFAULT_MAX_HEAD_SIZE);
-  const maxHeaders = limit("maxHeaders", options, DEFAULT_MAX_HEADERS);
+  const { maxHeadSize, maxHeaders } = headLimits(options);
   const end = Math.min(bytes.length, maxHeadSize);
   const lineEnd = scanStatusLine(bytes, end);
   const headEnd = lineEnd < 0
@@ -323,6 +321,20 @@ export function parseResponseHead(
     headEnd,
     new Fields(text, lineEnd, 0),
   );
+}
+
+/**
+ * The limits on a head, or their defaults.
+ *
+ * @throws {RangeError} If one is not a positive integer or `Infinity`.
+ */
+export function headLimits(
+  options: ParseHeadOptions,
+): { maxHeadSize: number; maxHeaders: number } {
+  return {
+    maxHeadSize: limit("maxHeadSize", options, DEFAULT_MAX_HEAD_SIZE),
+    maxHeaders: limit("maxHeaders", options, DEFAULT_MAX_HEADERS),
+  };
 }
 
 function limit(

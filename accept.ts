@@ -346,6 +346,7 @@ async function answer(
   progress: OpeningProgress,
 ): Promise<WebSocketConnection> {
   let isAnswered = false;
+  let extension: NegotiatedExtension | undefined;
   try {
     duplex.setNoDelay?.(true); // throws if the peer has reset the stream
     const { head, rest } = options.request ?? await readHead(
@@ -364,7 +365,7 @@ async function answer(
     if (progress.isOver) throw givenUp();
     const protocol = acceptance.protocol ??
       selectProtocol(request.protocols, listOf(options.protocols));
-    const extension = negotiate(
+    extension = negotiate(
       request,
       acceptance.extensions ?? options.extensions ?? [],
     );
@@ -388,6 +389,7 @@ async function answer(
       rest,
     });
   } catch (error) {
+    dispose(extension);
     // After a 101, an error could only be sent as frames.
     if (isAnswered) close(duplex);
     else if (!progress.isOver) refuse(duplex, error);
@@ -450,6 +452,15 @@ function negotiate(
     if (negotiated !== undefined) return negotiated;
   }
   return undefined;
+}
+
+/** Has an extension give up what it holds; nobody depends on it any more. */
+function dispose(extension: NegotiatedExtension | undefined): void {
+  try {
+    extension?.dispose?.();
+  } catch {
+    // The error that ended the handshake is the one to report.
+  }
 }
 
 /** Answers the client with what is wrong, and closes the stream. */

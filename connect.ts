@@ -37,6 +37,7 @@ import {
 import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
 import { assertAtLeast } from "./_at_least.ts";
+import { headLimits } from "./_http_head.ts";
 import { checkLimits } from "./_limits.ts";
 import { quote } from "./_quote.ts";
 import { close, readHead, withinLimits, writeAll } from "./_opening.ts";
@@ -194,6 +195,7 @@ export async function connect(
   const { extensions = [], handshakeTimeout = 10_000, signal } = options;
   assertAtLeast("handshakeTimeout", handshakeTimeout, 0);
   checkLimits(options);
+  headLimits(options);
   const sent = buildUpgradeRequest(url, {
     protocols: options.protocols,
     headers: options.headers,

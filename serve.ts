@@ -52,6 +52,7 @@ import { Deadline } from "./_deadline.ts";
 import { type ByteDuplex, toByteDuplex } from "./_duplex.ts";
 import { finished } from "./_finished.ts";
 import { Exchange } from "./_http.ts";
+import { headLimits } from "./_http_head.ts";
 import { assertAtLeast } from "./_at_least.ts";
 import { checkLimits } from "./_limits.ts";
 import { close, lingerAndClose, wasSilent } from "./_opening.ts";
@@ -327,6 +328,7 @@ class Loop implements Server {
   constructor(listener: Listener, { signal, ...options }: ServeOptions) {
     for (const name of LIMITS) assertAtLeast(name, options[name], 0);
     checkLimits(options);
+    headLimits(options);
     checkAllowList(options.origins ?? []);
     this.#listener = listener;
     this.#options = options;

@@ -11,7 +11,13 @@ import { connect, type ConnectOptions } from "../connect.ts";
 import type { Duplex } from "../connection.ts";
 import { permessageDeflate } from "../deflate.ts";
 import type { Extension } from "../extension.ts";
-import { acceptKey, HandshakeError, parseRequestHead } from "../handshake.ts";
+import {
+  acceptKey,
+  HandshakeError,
+  isUpgrade,
+  parseRequestHead,
+  readUpgrade,
+} from "../handshake.ts";
 import { readHead as readHeadOf } from "../_opening.ts";
 import { concat, utf8 } from "./_bytes.ts";
 import {
@@ -548,6 +554,8 @@ Deno.test(
         { maxFragments: 0 },
         { maxReadAhead: -1 },
         { idleTimeout: NaN },
+        { maxHeadSize: 0 },
+        { maxHeaders: 1.5 },
       ]
     ) {
       const [near, far] = duplexPair();
@@ -566,6 +574,56 @@ Deno.test(
         RangeError,
       );
     }
+  }),
+);
+
+Deno.test(
+  "accept(): the extension of a handshake that fails is disposed of",
+  bounded(async () => {
+    for (const why of ["a header that is reserved", "a write that fails"]) {
+      let disposed = 0;
+      const agreed = flipping({
+        dispose() {
+          disposed++;
+          throw new Error("mine");
+        },
+      });
+      const extension: Extension = {
+        name: agreed.name,
+        offers: () => [[]],
+        accept: () => agreed,
+        confirm: () => agreed,
+      };
+      const [near, far] = duplexPair();
+      const offer = `Sec-WebSocket-Extensions: ${agreed.name}`;
+      await write(far, utf8(REQUEST.replace("X-Mine: yes", offer)));
+      const error = await rejection(accept(near, {
+        extensions: [extension],
+        onRequest: () => {
+          if (why === "a write that fails") near.failWrites(new Error(why));
+          else return { headers: { "Upgrade": "h2c" } };
+        },
+      }));
+      assert(!`${error}`.includes("mine"));
+      assertEquals(disposed, 1, why);
+      far.close();
+      await quiet();
+    }
+  }),
+);
+
+Deno.test(
+  "accept(): the head of its request can still be judged afterwards",
+  bounded(async () => {
+    const [near, far] = duplexPair();
+    await write(far, utf8(REQUEST));
+    const request = (await readRequest(near))!;
+    const { key } = readUpgrade(request.head);
+    const ws = await accept(near, { request });
+    assert(isUpgrade(request.head));
+    assertEquals(readUpgrade(request.head).key, key);
+    ws.terminate();
+    await ws.closed;
   }),
 );
 

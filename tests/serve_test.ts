@@ -796,6 +796,16 @@ Deno.test("limits that make no sense are refused, and nothing is served", async 
       );
     }
   }
+  for (const name of ["maxHeadSize", "maxHeaders"]) {
+    for (const wrong of [NaN, 0, 1.5]) {
+      const options = { onConnection: () => {}, [name]: wrong };
+      assertThrows(
+        () => serve(listener, options),
+        RangeError,
+        `${name} must be a positive integer or Infinity (${wrong})`,
+      );
+    }
+  }
   assertThrows(
     () => serve(listener, { onConnection: () => {}, origins: "example.com" }),
     TypeError,
