@@ -206,6 +206,57 @@ Deno.test({
 });
 
 Deno.test({
+  name: "TLS: the end of a message does not wait for an acknowledgement" +
+    (hasOpenssl ? "" : " (needs OpenSSL)"),
+  ignore: !hasOpenssl,
+  fn: bounded(async () => {
+    await using certificate = await makeCertificate();
+    await using server = new OurServer({}, undefined, certificate.listen());
+    const dial = Deno.connect;
+    const told: unknown[] = [];
+    Deno.connect = (async (options: Deno.ConnectOptions) => {
+      const conn = await dial(options);
+      const setNoDelay = conn.setNoDelay.bind(conn);
+      conn.setNoDelay = (noDelay) => {
+        told.push(noDelay);
+        setNoDelay(noDelay);
+      };
+      return conn;
+    }) as typeof Deno.connect;
+    try {
+      const url = `wss://localhost:${server.port}/`;
+      await using ws = await connect(url, { caCerts: [certificate.pem] });
+      await ws.ping();
+    } finally {
+      Deno.connect = dial;
+    }
+    // Nagle's algorithm makes 64 KiB take 40 ms longer.
+    assertEquals(told, [true]);
+  }, 60_000),
+});
+
+Deno.test({
+  name: "TLS: certificates that are none leave nothing open" +
+    (hasOpenssl ? "" : " (needs OpenSSL)"),
+  ignore: !hasOpenssl,
+  fn: bounded(async () => {
+    await using certificate = await makeCertificate();
+    using listener = certificate.listen();
+    const url = `wss://localhost:${listener.addr.port}/`;
+    await assertRejects(
+      () =>
+        connect(url, {
+          caCerts: [
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+          ],
+        }),
+      Error,
+    );
+    (await listener.accept()).close();
+  }, 60_000),
+});
+
+Deno.test({
   name: "Unix: a socket in the file system",
   ignore: Deno.build.os === "windows",
   fn: bounded(async () => {
