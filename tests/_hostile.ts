@@ -81,29 +81,51 @@ class Witness {
   }
 }
 
-/** `deno task echo` and its witnesses. */
+export interface TargetOptions {
+  /** The task that runs the program, which has to echo at `/`. */
+  task?: string;
+  flags?: string[];
+  /** Certificates of authorities to trust if it speaks TLS, in PEM format. */
+  caCerts?: string[];
+}
+
+/** `deno task echo`, or another echo, and its witnesses. */
 export class Target implements AsyncDisposable {
   readonly port: number;
   readonly url: string;
+  readonly caCerts: string[];
   readonly #program: Program;
   readonly #witnesses: Witness[];
 
-  private constructor(program: Program, url: string, compress: boolean) {
+  private constructor(
+    program: Program,
+    url: string,
+    { flags = [], caCerts = [] }: TargetOptions,
+  ) {
     this.#program = program;
     this.url = url;
     this.port = Number(new URL(url).port);
+    this.caCerts = caCerts;
+    const compress = flags.includes("--compress");
     this.#witnesses = WITNESSES.map((length) =>
-      new Witness({ url, length, compress })
+      new Witness({ url, length, compress, caCerts })
     );
   }
 
   /** With `--compress`, the witnesses compress, too. */
-  static async start(...flags: string[]): Promise<Target> {
-    const echo = await Program.exampleWithHeap(
-      ...["echo", "--port", "0", ...flags] as const,
+  static start(...flags: string[]): Promise<Target> {
+    return Target.of({ flags });
+  }
+
+  /** Starts the program of a task and its witnesses. */
+  static async of(options: TargetOptions): Promise<Target> {
+    const { task = "echo", flags = [] } = options;
+    const program = await Program.exampleWithHeap(
+      ...[task, "--port", "0", ...flags] as const,
     );
-    const [, url = ""] = await echo.expect(/^Listening on (.*)\n$/);
-    const target = new Target(echo, url, flags.includes("--compress"));
+    const [, said = ""] = await program.expect(/^Listening on (.*)\n$/);
+    const url = said.replace(/^http/, "ws");
+    const target = new Target(program, url, options);
     await target.#hear(3);
     return target;
   }
@@ -186,7 +208,16 @@ export class Target implements AsyncDisposable {
     assert(grown < growth, `memory has grown by ${grown.toFixed(0)} MiB`);
   }
 
+  /** By TLS, if it speaks that. */
   async dial(): Promise<Client> {
+    if (this.caCerts.length === 0) return await this.dialTcp();
+    const { port, caCerts } = this;
+    return new Client(
+      await Deno.connectTls({ hostname: "127.0.0.1", port, caCerts }),
+    );
+  }
+
+  async dialTcp(): Promise<Client> {
     return new Client(
       await Deno.connect({ hostname: "127.0.0.1", port: this.port }),
     );
@@ -233,6 +264,25 @@ export class Target implements AsyncDisposable {
     program.kill("SIGTERM");
     const { code, stderr } = await program.ended();
     assertEquals([code, stderr], [0, ""]);
+  }
+}
+
+/** Attacks by their names, in the order in which they are made. */
+export type Attacks = Record<
+  string,
+  AttackOptions & {
+    act(target: Target): Promise<void | (() => void | Promise<void>)>;
+  }
+>;
+
+/** Makes each attack in a step of its own. */
+export async function attackEach(
+  t: Deno.TestContext,
+  target: Target,
+  attacks: Attacks,
+): Promise<void> {
+  for (const [name, { act, ...options }] of Object.entries(attacks)) {
+    await t.step(name, () => target.attack(name, options, () => act(target)));
   }
 }
 

@@ -125,17 +125,19 @@ export class Program implements AsyncDisposable {
   }
 }
 
-/** The arguments of `deno` that run an example. */
+/** The arguments of `deno` that run an example, by the name of its task. */
 async function run(name: string): Promise<string[]> {
   const { tasks } = JSON.parse(
     await Deno.readTextFile(new URL("deno.json", ROOT)),
   );
-  const permissions = tasks[name].command.match(/ --allow-[^ ]+/g) ?? [];
+  const { command } = tasks[name];
+  const permissions = command.match(/ --allow-[^ ]+/g) ?? [];
+  const [file = ""] = /examples\/[^ ]+\.ts/.exec(command) ?? [];
   return [
     "run",
     `--config=${CONFIG}`,
     "--no-prompt",
     ...permissions.map((flag: string) => flag.trim()),
-    `examples/${name}.ts`,
+    file,
   ];
 }

@@ -17,6 +17,8 @@ export interface Task {
   length: number;
   /** Whether it asks for compression, and insists on it. */
   compress: boolean;
+  /** Whom it trusts besides, in PEM format. */
+  caCerts?: readonly string[];
 }
 
 /** What a witness reports. */
@@ -74,12 +76,12 @@ class Clock {
 }
 
 scope.addEventListener("message", async ({ data }) => {
-  const { url, length, compress } = data;
+  const { url, length, compress, caCerts = [] } = data;
   try {
     const extensions = compress
       ? [(await import("../deflate.ts")).permessageDeflate()]
       : [];
-    await using ws = await connect(url, { extensions });
+    await using ws = await connect(url, { extensions, caCerts });
     if (compress !== (ws.extension !== undefined)) {
       throw new Error(`compression is ${ws.extension?.name}`);
     }

@@ -6,6 +6,8 @@ import { connect } from "../connect.ts";
 import { Opcode, RSV1 } from "../frame.ts";
 import { concat, hex, pattern, utf8 } from "./_bytes.ts";
 import {
+  attackEach,
+  type Attacks,
   closeAll,
   closeCode,
   isLinux,
@@ -28,22 +30,14 @@ const MIB = 1024 * 1024;
 const UPGRADE = upgradeBytes();
 const HEAD = UPGRADE.length;
 
-interface Attack {
-  /** How much memory it may cost, in MiB. */
-  growth?: number;
-  act(target: Target): Promise<void | (() => void | Promise<void>)>;
-}
-
 function attackTest(
   name: string,
   flags: string[],
-  attacks: Record<string, Attack>,
+  attacks: Attacks,
 ): void {
   Deno.test({ name, ignore: !isLinux }, async (t) => {
     await using target = await Target.start(...flags);
-    for (const [name, { act, ...options }] of Object.entries(attacks)) {
-      await t.step(name, () => target.attack(name, options, () => act(target)));
-    }
+    await attackEach(t, target, attacks);
   });
 }
 

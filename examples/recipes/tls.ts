@@ -11,6 +11,9 @@
  * With such a key, a server signs in 0.03 ms what whoever connects has it sign;
  * with one of RSA, of 2048 bits, in 0.8 ms.
  *
+ * `serve()` takes the listener of `Deno.listenTls()` as well. The one of `_tls.ts`
+ * is for servers that strangers can reach without a proxy; the file says why.
+ *
  * A client that is to trust this certificate takes
  * `connect("wss://localhost:8443/", { caCerts: [pem] })`.
  *
@@ -28,19 +31,7 @@ import {
   tryToListen,
   urlOf,
 } from "../_command_line.ts";
-
-/** Listens with a certificate and its private key, both in PEM format. */
-function listenTls(
-  address: { hostname: string; port: number },
-  pem: { cert: string; key: string },
-): Deno.TlsListener {
-  return Deno.listenTls({
-    ...address,
-    ...pem,
-    // A browser that is offered HTTP/2 as well might take it.
-    alpnProtocols: ["http/1.1"],
-  });
-}
+import { TlsListener } from "../_tls.ts";
 
 const OPTIONS: ServeOptions = {
   handler: () =>
@@ -80,7 +71,7 @@ if (import.meta.main) {
       cert: await Deno.readTextFile(flags.cert),
       key: await Deno.readTextFile(flags.key),
     };
-    const listener = tryToListen(flags, () => listenTls(flags, pem));
+    const listener = tryToListen(flags, () => new TlsListener(flags, pem));
     const server = serve(listener, { ...OPTIONS, ...limitsOf(flags) });
     stopOnSignals(() => server.shutdown().then(() => 0));
     console.log(`Listening on ${urlOf("ws", listener.addr, flags)}`);
