@@ -334,6 +334,25 @@ Deno.test("docs/architecture.md names files that are there", async () => {
   assertEquals(wrong, []);
 });
 
+Deno.test("the tasks that pages and CI name are in deno.json", async () => {
+  const { tasks } = JSON.parse(await read("deno.json"));
+  const wrong: string[] = [];
+  let count = 0;
+  for (const path of [...files, ".github/workflows/ci.yml", ".ci/run"]) {
+    const text = texts.get(path) ?? await read(path);
+    for (
+      const [, name] of text.matchAll(
+        /deno(?:@2)? task (?:-q )?([a-z][\w:-]*)/g,
+      )
+    ) {
+      count++;
+      if (!(name! in tasks)) wrong.push(`${path}: ${name}`);
+    }
+  }
+  assert(count > 50, `${count} are named`);
+  assertEquals(wrong, []);
+});
+
 Deno.test("docs/README.md names every page", () => {
   const named = new Set(
     links(texts.get("docs/README.md")!).map((it) => it.target),
