@@ -3,7 +3,7 @@
  * for dark pages.
  */
 
-/** What is drawn in one colour; `undefined` where there is no figure. */
+/** The figures of one colour; `undefined` where there is none. */
 export interface Series {
   readonly title: string;
   readonly values: readonly (number | undefined)[];
@@ -71,7 +71,7 @@ function legend(series: readonly Series[]): string[] {
   });
 }
 
-/** Bars that lie, in groups, with a line where they are 1. */
+/** Horizontal bars in groups, with a line at 1. */
 export function barChart(
   title: string,
   groups: readonly string[],
@@ -163,7 +163,7 @@ export function lineChart(
   return page(title, bottom + 36, body);
 }
 
-/** Round numbers, from 0 to what is not less than `max`. */
+/** Round numbers, from 0 to the first that is at least `max`. */
 function ticksUpTo(max: number): number[] {
   const power = 10 ** Math.floor(Math.log10(max / 4));
   const step = power * [1, 2, 5, 10].find((it) => power * it * 5 >= max)!;

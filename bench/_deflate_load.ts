@@ -1,6 +1,6 @@
 /**
- * Load that is compressed. What comes back can't be known beforehand, so that
- * this one is made by our own client, and every message is compared.
+ * Compressed load. The bytes that come back can't be known beforehand, so that
+ * it is made by our own client, and every message is compared.
  */
 
 import { connect, type WebSocketConnection } from "../mod.ts";
@@ -10,7 +10,7 @@ import { type Figures, observe, type Target, type Times } from "./_measure.ts";
 import { makeMessage } from "./_messages.ts";
 import { Histogram } from "./_statistics.ts";
 
-// So many that no window holds all of them.
+// More than any window holds.
 const MESSAGES = 256;
 
 /** Has the server echo compressed messages. */
@@ -42,7 +42,7 @@ export async function measureDeflate(
   let isDone = false;
   const going = Promise.all(open.map(async (ws, i) => {
     const sentAt = new Array<number>(depth).fill(performance.now());
-    // Each begins elsewhere, with what no other one sends then.
+    // Each connection begins at another message.
     const message = (number: number): string =>
       messages[(number + i * 5) % MESSAGES]!;
     for (let number = 0; number < depth; number++) ws.send(message(number));
@@ -76,7 +76,7 @@ export async function measureDeflate(
   }
 }
 
-/** A connection that tells how many bytes come in. */
+/** A connection that counts the bytes that come in. */
 function counting(
   conn: Deno.TcpConn,
   onRead: (length: number) => void,

@@ -19,7 +19,7 @@ import type { Histogram } from "./_statistics.ts";
 const HOSTNAME = "127.0.0.1";
 const LARGEST_READ = 256 * 1024;
 
-/** What is sent, and by how many. */
+/** What is sent, and by how many connections. */
 export interface Pattern {
   readonly connections: number;
   readonly content: Content;
@@ -47,7 +47,7 @@ export async function writeAll(
   while (rest.length > 0) rest = rest.subarray(await conn.write(rest));
 }
 
-/** Shakes hands; nothing may come behind the answer. */
+/** Makes the opening handshake; nothing may follow the response. */
 export async function shakeHands(conn: Deno.Conn, port: number): Promise<void> {
   const sent = buildUpgradeRequest(`ws://${HOSTNAME}:${port}/`);
   await writeAll(conn, sent.bytes);
@@ -79,10 +79,10 @@ function encodeAll(
   return bytes;
 }
 
-/** Messages as they are sent, and as they have to come back, again and again. */
+/** Encoded messages, and the bytes that have to come back, to be repeated. */
 export class Script {
   readonly depth: number;
-  /** The requests twice, so that any `depth` of them lie together. */
+  /** The requests twice, so that any `depth` of them are contiguous. */
   readonly requests: Uint8Array<ArrayBuffer>;
   readonly requestLength: number;
   readonly replies: Buffer;
@@ -127,7 +127,7 @@ export class LoadConnection {
   constructor(conn: Deno.Conn, script: Script, latencies: Histogram) {
     this.#conn = conn;
     this.#script = script;
-    // More than the replies can't have come.
+    // No more than the replies can have come.
     const length = Math.min(script.replies.length, LARGEST_READ);
     this.#buffer = Buffer.alloc(length);
     this.#latencies = latencies;

@@ -22,17 +22,19 @@ export interface Times {
   readonly seconds: number;
 }
 
-/** What came of it. What nobody can tell here, or is no matter, is left out. */
+/** The results, without those that do not apply or cannot be had here. */
 export interface Figures {
   /** Messages, handshakes or deliveries a second. */
   readonly rate: number;
   /** CPU time of the server for each, in nanoseconds. */
   readonly cpu?: number | undefined;
-  /** How long half of them took at most, in microseconds. */
+  /** The median latency, in microseconds. */
   readonly p50?: number | undefined;
-  /** How long 99 of 100 took at most, in microseconds. */
+  /** The 99th percentile of the latency, in microseconds. */
   readonly p99?: number | undefined;
-  /** The messages of the connection served worst, as a share of the average. */
+  /**
+   * The messages of the connection with the fewest, as a share of the average.
+   */
   readonly fairness?: number | undefined;
   /** Resident memory of the server, in bytes. */
   readonly memory?: number | undefined;
@@ -48,11 +50,11 @@ export interface Figures {
 
 /** What is measured. */
 export interface Measured {
-  /** What it has used so far; `undefined` where nobody tells. */
+  /** What it has used so far; `undefined` where that cannot be had. */
   usage(): Promise<Usage | undefined>;
 }
 
-/** A server under load, and where. */
+/** A server under load, and where it listens. */
 export interface Target extends Measured {
   readonly port: number;
 }
@@ -78,9 +80,9 @@ async function snapshot(
   };
 }
 
-/** What goes on while it is measured. */
+/** The work that is measured. */
 export interface Work {
-  /** Rejected if it can't go on, which fails the measurement. */
+  /** Rejects if it can't go on, which fails the measurement. */
   readonly going: Promise<unknown>;
   /** How much each connection has done so far. */
   readonly counts: () => readonly number[];
@@ -130,7 +132,7 @@ export async function measureEcho(
   times: Times,
 ): Promise<Figures> {
   const latencies = new Histogram();
-  // Thousands of scripts would take more memory than they are worth.
+  // Thousands of scripts would take too much memory.
   const scripts = Array.from(
     { length: Math.min(32, pattern.connections) },
     (_, i) => new Script(pattern, i + 1),

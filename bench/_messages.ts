@@ -3,7 +3,7 @@
 /** What a message is made of: ASCII, ASCII with Chinese, JSON, or any bytes. */
 export type Content = "text" | "wide" | "json" | "binary";
 
-/** Small, and the same everywhere: numbers from 0 to 2^32-1 (xorshift32). */
+/** Pseudo-random numbers from 0 to 2^32-1 (xorshift32), the same everywhere. */
 export function randomNumbers(seed: number): () => number {
   let state = seed || 1;
   return () => {
@@ -18,7 +18,7 @@ const LETTERS = "abcdefghijklmnopqrstuvwxyz ,.0123456789";
 const WORDS = "red green blue small large cotton linen summer winter tea cup"
   .split(" ");
 
-/** A message of so many bytes; JSON takes at least 22. */
+/** A message of that many bytes; JSON takes at least 22. */
 export function makeMessage(
   content: Content,
   size: number,

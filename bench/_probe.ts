@@ -1,4 +1,4 @@
-/** Does to a server what a probe says, and tells what comes back. */
+/** Runs probes against a server, and reports how it answers. */
 
 import { Buffer } from "node:buffer";
 import { decodeFrame, type Frame, Opcode } from "../frame.ts";
@@ -13,11 +13,11 @@ import {
 } from "./_servers.ts";
 import { Histogram } from "./_statistics.ts";
 
-/** What a client can do to a server: a row of the table in docs/. */
+/** Something that a client does to a server: a row of the table in docs/. */
 export interface Probe {
   /** What is done. */
   readonly title: string;
-  /** What RFC 6455 says of it, and where. */
+  /** What RFC 6455 requires, and where. */
   readonly asks: string;
   /** The answers that agree with that; left out where the server is free. */
   readonly allowed?: RegExp;
@@ -25,7 +25,7 @@ export interface Probe {
   readonly ours: RegExp;
   /** @default {"plain"} */
   readonly mode?: Mode;
-  /** The head of the request; by default one that nothing is wrong with. */
+  /** The head of the request; by default a correct one. */
   readonly head?: string;
   /** What is sent behind the handshake, as hex digits if it is a text. */
   readonly send?: string | (() => Uint8Array[]);
@@ -36,9 +36,11 @@ export interface Probe {
     | "ignores Close"
     | "reads nothing"
     | "opens 2,000 connections";
-  /** What is told of it; by default the status, or the frames that came. */
+  /**
+   * What the table says of the answer; by default the status, or the frames.
+   */
   readonly tell?: (seen: Seen) => string;
-  /** Whether it would be in the way of others at the same server. */
+  /** Whether it needs the server for itself. */
   readonly isAlone?: boolean;
 }
 
@@ -52,11 +54,11 @@ export interface Seen {
   readonly isOver: boolean;
   /** How long the server took, in seconds. */
   readonly seconds: number;
-  /** How much memory it took at most, in MiB; `undefined` if nobody tells. */
+  /** The peak of its memory, in MiB; `undefined` where that cannot be had. */
   readonly growth: number | undefined;
 }
 
-/** A request that nothing is wrong with. */
+/** A correct request. */
 export const REQUEST = [
   "GET / HTTP/1.1",
   "Host: 127.0.0.1",
@@ -67,7 +69,7 @@ export const REQUEST = [
   "\r\n",
 ].join("\r\n");
 
-/** How long is waited for an answer, so that what takes 30 s is still seen. */
+/** How long to wait for an answer: some servers take 30 s. */
 const PATIENCE = 32_000;
 
 /** A Close with 1000, which makes a server that says nothing say something. */
@@ -81,7 +83,10 @@ export function bytesOf(digits: string): Uint8Array {
 /** What a server answers, by the titles of the probes. */
 export type Column = Record<string, string>;
 
-/** Asks a server; afresh, and one after the other, for what is to be alone. */
+/**
+ * Runs the probes; those that need a server for themselves get a fresh one
+ * each.
+ */
 export async function askAll(
   kind: ServerKind,
   probes: readonly Probe[],
@@ -179,12 +184,12 @@ class Client implements Disposable {
     this.later(PATIENCE, () => this[Symbol.dispose]());
   }
 
-  /** How long ago it began, or had the head of an answer. */
+  /** How long ago it began, or got the head of the response. */
   get seconds(): number {
     return (performance.now() - this.#began) / 1000;
   }
 
-  /** Does something after so many milliseconds, unless all is over then. */
+  /** Does something after a delay in milliseconds, unless the probe is over. */
   later(milliseconds: number, act: () => void): void {
     if (!this.#isClosed) this.#timers.add(setTimeout(act, milliseconds));
   }
@@ -197,7 +202,7 @@ class Client implements Disposable {
         this.#written++;
       }
     } catch {
-      // What it has to say to that is read.
+      // Its answer to that is read.
     }
   }
 
@@ -210,7 +215,7 @@ class Client implements Disposable {
     this.#conn.closeWrite().catch(() => {}); // it has ended by itself
   }
 
-  /** Waits until the server takes no more, or has all. */
+  /** Waits until all is written, or the server takes no more. */
   async stall(): Promise<void> {
     for (let before = -1; before !== this.#written;) {
       before = this.#written;
@@ -248,7 +253,7 @@ class Client implements Disposable {
     if (this.frames.length === 0) this.frames.push("nothing");
   }
 
-  /** Reads more; `false` at the end, or when there is no patience left. */
+  /** Reads more; `false` at the end, or when the time is over. */
   async #more(): Promise<boolean> {
     let length: number | null = null;
     try {

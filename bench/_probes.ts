@@ -1,5 +1,6 @@
 /**
- * What is done to each server, what RFC 6455 says of it, and what ours answers.
+ * The probes: what is done to a server, what RFC 6455 requires, and what ours
+ * answers.
  *
  * Frames are hex digits, with a masking key of zeros so that payloads can be
  * read: `81 85 00000000 48656c6c6f` is the text "Hello".

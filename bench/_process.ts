@@ -1,14 +1,16 @@
-/** Processes that are measured: how they begin and end, and what they use. */
+/**
+ * Processes that are measured: starts and ends them, and reads what they use.
+ */
 
 /** What a process has used so far. */
 export interface Usage {
   /** CPU time of all its threads, the kernel's for it included, in seconds. */
   readonly cpu: number;
-  /** How long its main thread could have run and did not, in seconds. */
+  /** How long its main thread was ready and did not run, in seconds. */
   readonly waited: number;
   /** Resident memory, in bytes. */
   readonly memory: number;
-  /** The most of it that there ever was, in bytes. */
+  /** The peak of its resident memory, in bytes. */
   readonly peak: number;
 }
 
@@ -16,7 +18,7 @@ const TICKS_PER_SECOND = 100; // of /proc/PID/stat, on every Linux
 
 const running = new Set<Child>();
 
-// Ctrl-C reaches them by itself, in a terminal; nothing else does.
+// In a terminal Ctrl-C reaches them anyway; other signals do not.
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
   Deno.addSignalListener(signal, async () => {
@@ -29,11 +31,11 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 export interface ChildOptions {
   args: readonly string[];
   env?: Record<string, string>;
-  /** The core that it is to run on, where `taskset` is there. */
+  /** The core that it is to run on, where `taskset` is installed. */
   core?: number | undefined;
 }
 
-/** A process. It is killed when it is disposed of: it has nothing to save. */
+/** A process. It is killed when it is disposed of. */
 export class Child implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #lines: ReadableStreamDefaultReader<string>;
@@ -69,7 +71,7 @@ export class Child implements AsyncDisposable {
     throw new Error(`It did not say ${pattern}: ${said || "it said nothing"}`);
   }
 
-  /** What it has used so far; `undefined` where nobody tells. */
+  /** What it has used so far; `undefined` where that cannot be had. */
   async usage(): Promise<Usage | undefined> {
     if (Deno.build.os !== "linux") return undefined;
     const { pid } = this.#process;
@@ -125,7 +127,7 @@ function lines(): TransformStream<string, string> {
   });
 }
 
-/** What a command prints; `undefined` if it can't be run, or fails. */
+/** The output of a command; `undefined` if it can't be run, or fails. */
 export async function output(
   command: string,
   args: string[],

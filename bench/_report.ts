@@ -1,4 +1,4 @@
-/** What is made of results: tables for the terminal and for docs/. */
+/** Makes tables of results, for the terminal and for docs/. */
 
 import { fileURLToPath } from "node:url";
 import type { Figures } from "./_measure.ts";
@@ -12,7 +12,7 @@ export type Table = string[][];
 export interface Column {
   readonly key: keyof Figures;
   readonly heading: string;
-  /** What it is multiplied by. */
+  /** The factor by which it is multiplied. */
   readonly factor?: number;
   /** Whether its ratio to the baseline's follows. */
   readonly ratio?: boolean;
@@ -83,7 +83,7 @@ export function ratio(
   );
 }
 
-/** Three digits that count, or all of those before the point. */
+/** Three significant digits, or all of those before the point. */
 export function format(value: number | undefined): string {
   if (value === undefined || Number.isNaN(value)) return "-";
   return Math.abs(value) >= 100
@@ -141,7 +141,7 @@ export function ratioTable(
   return [["", ...scenarios, "mean"], ...rows];
 }
 
-/** What failed, a line each. */
+/** The failures, a line each. */
 export function failures({ figures }: Results): string[] {
   return Object.entries(figures).flatMap(([scenario, subjects]) =>
     Object.entries(subjects).flatMap(([subject, rounds]) =>

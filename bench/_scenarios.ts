@@ -1,4 +1,4 @@
-/** What servers and clients are loaded with. */
+/** The scenarios for servers and clients. */
 
 import type { Pattern } from "./_load.ts";
 

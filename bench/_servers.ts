@@ -1,4 +1,7 @@
-/** What is measured: our own server and its peers, as far as they are there. */
+/**
+ * The servers that are measured: our own, and those of others that are
+ * installed.
+ */
 
 import { fileURLToPath } from "node:url";
 import denoConfig from "../deno.json" with { type: "json" };
@@ -25,11 +28,11 @@ interface Command {
 
 /** A kind of server. */
 export interface ServerKind {
-  /** What it is called in tables. */
+  /** Its title in tables. */
   readonly title: string;
-  /** What runs it, with versions; `undefined` if it is not there. */
+  /** Its software, with versions; `undefined` if it is not installed. */
   version(): Promise<string | undefined>;
-  /** Its command. It prints where it listens, which it need not do alone. */
+  /** Its command. It prints where it listens; others may listen there too. */
   command(mode: Mode, port: number): Command | Promise<Command>;
   /** Whether it echoes bytes, and knows nothing of WebSocket. */
   readonly raw?: boolean;
@@ -146,7 +149,7 @@ export const SERVERS: Record<string, ServerKind> = {
   },
 };
 
-/** A server that runs, in one process or several. */
+/** A running server, in one process or several. */
 export class RunningServer implements Target, AsyncDisposable {
   readonly port: number;
   readonly #children: Child[];

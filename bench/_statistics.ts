@@ -1,6 +1,6 @@
-/** What is made of many figures. */
+/** Medians, means and percentiles. */
 
-/** The middle one, or the mean of the two in the middle; `undefined` of none. */
+/** The median; `undefined` of no figures. */
 export function median(values: readonly number[]): number | undefined {
   const sorted = values.toSorted((a, b) => a - b);
   const { length } = sorted;
@@ -8,7 +8,7 @@ export function median(values: readonly number[]): number | undefined {
   return (sorted[(length - 1) >> 1]! + sorted[length >> 1]!) / 2;
 }
 
-/** What ratios are averaged by; `undefined` of none. */
+/** The geometric mean, which averages ratios; `undefined` of no figures. */
 export function geometricMean(values: readonly number[]): number | undefined {
   if (values.length === 0) return undefined;
   const sum = values.reduce((sum, value) => sum + Math.log(value), 0);
@@ -36,7 +36,7 @@ export class Histogram {
     this.#total = 0;
   }
 
-  /** Below which such a share of them is, such as 0.99. */
+  /** The duration below which that share of them lies, such as 0.99. */
   quantile(share: number): number | undefined {
     let left = share * this.#total;
     for (const [step, count] of this.#counts.entries()) {

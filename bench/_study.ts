@@ -1,22 +1,22 @@
 /**
  * A study: subjects side by side in several scenarios, in interleaved rounds,
- * so that what else the machine does meets all of them alike.
+ * so that other load of the machine affects all of them alike.
  */
 
 import { parseArgs } from "node:util";
 import type { Figures, Times } from "./_measure.ts";
 import { output, splitCores } from "./_process.ts";
 
-/** Who is measured. */
+/** A subject of the study. */
 export interface Subject {
   readonly title: string;
-  /** What runs it; `undefined` if it is not there. */
+  /** Its software, with versions; `undefined` if it is not installed. */
   version(): Promise<string | undefined>;
 }
 
-/** What is measured, and how. */
+/** Subjects, scenarios, and how to measure them. */
 export interface Study<S extends Subject, Scenario extends { title: string }> {
-  /** What it is for, in the help. */
+  /** Its description, in the help. */
   readonly about: string;
   /** What its subjects are called on the command line. */
   readonly noun: "servers" | "clients";
@@ -25,8 +25,8 @@ export interface Study<S extends Subject, Scenario extends { title: string }> {
   /** Which subject the others are compared with. */
   readonly baseline: string;
   /**
-   * One measurement, with the subject started afresh; `undefined` if the
-   * scenario is none for it.
+   * One measurement, with a fresh instance of the subject; `undefined` if the
+   * scenario does not apply to it.
    */
   measure(
     subject: S,
@@ -35,7 +35,7 @@ export interface Study<S extends Subject, Scenario extends { title: string }> {
   ): Promise<Figures | undefined>;
 }
 
-/** Under what conditions. */
+/** The conditions of a measurement. */
 export interface Conditions extends Times {
   /** The core for what is measured, if there is one to spare. */
   readonly core: number | undefined;
@@ -46,14 +46,14 @@ export interface Failure {
   readonly error: string;
 }
 
-/** All that has been found, as `--json` writes it. */
+/** All results, as `--json` writes them. */
 export interface Results {
   readonly date: string;
   readonly machine: string;
   readonly rounds: number;
   readonly seconds: number;
   readonly baseline: string;
-  /** Title and version of each subject that was there. */
+  /** Title and version of each subject that was measured. */
   readonly subjects: Record<string, { title: string; version: string }>;
   /** The title of each scenario. */
   readonly scenarios: Record<string, string>;
@@ -61,7 +61,7 @@ export interface Results {
   readonly figures: Record<string, Record<string, (Figures | Failure)[]>>;
 }
 
-/** What the command line asks for, besides what is measured. */
+/** The flags besides those that select subjects and scenarios. */
 export interface Run {
   readonly results: Results;
   /** Whether to write to docs/. */

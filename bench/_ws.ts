@@ -1,4 +1,4 @@
-/** The parts of ws that do what functions of ours do; it exports two of them. */
+/** The parts of ws that match functions of ours; two of them are public. */
 
 import { createRequire } from "node:module";
 import type { Buffer } from "node:buffer";
@@ -17,10 +17,10 @@ interface Masking {
   unmask(buffer: Uint8Array, mask: Uint8Array): void;
 }
 
-/** What it masks with: `bufferutil` is not there, so plain JavaScript. */
+/** Its masking: plain JavaScript, since `bufferutil` is not installed. */
 export const { unmask }: Masking = require("./lib/buffer-util.js");
 
-/** What it checks text with: `isUtf8` of `node:buffer`, or a loop if short. */
+/** Its check of text: `isUtf8` of `node:buffer`, or a loop for short ones. */
 export const { isValidUTF8 }: { isValidUTF8(bytes: Uint8Array): boolean } =
   require("./lib/validation.js");
 
@@ -41,7 +41,7 @@ interface ReceiverLike {
   write(bytes: Uint8Array): void;
 }
 
-/** What turns bytes into messages. */
+/** Its parser of frames. */
 export function makeReceiver(): ReceiverLike {
   const make = Receiver as unknown as new (options: unknown) => ReceiverLike;
   return new make({ isServer: true });

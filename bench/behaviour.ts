@@ -1,5 +1,5 @@
 /**
- * What servers answer to clients that do not behave, and to some that do.
+ * How servers answer clients that break rules, and some that do not.
  *
  * ```sh
  * deno task bench:behaviour --servers ours,deno
@@ -33,7 +33,7 @@ if (values.help) {
   Deno.exit(0);
 }
 
-/** Bold where the RFC asks for something else. */
+/** Bold where the RFC requires something else. */
 function emphasize({ allowed }: Probe, cell: string): string {
   return allowed === undefined || allowed.test(cell) ? cell : `**${cell}**`;
 }

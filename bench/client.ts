@@ -60,7 +60,8 @@ const study: Study<ClientKind, EchoScenario> = {
   async measure({ name }, scenario, at) {
     const { core, warmup, seconds } = at;
     const { connections, content, size, depth } = scenario;
-    // The server stays where this program is, which has little to do now.
+    // The server shares the core of this program, which has little to do
+    // meanwhile.
     await using server = await startServer(SERVERS.ours!, { mode: "echo" });
     const { program, args } = deno(
       "--allow-net=127.0.0.1",

@@ -18,7 +18,7 @@ interface Compressor {
   ): void;
 }
 
-/** That of ws compresses in a thread, and calls back. */
+/** The compressor of ws works in a thread, and calls back. */
 function makeTheirs(): Compressor {
   const make = PerMessageDeflate as unknown as new (
     options: { isServer: boolean },
@@ -29,7 +29,7 @@ function makeTheirs(): Compressor {
 }
 
 for (const size of [400, 4096, 65_536]) {
-  // Many, so that no window holds all of them.
+  // More than any window holds.
   const messages = Array.from(
     { length: Math.ceil(2 ** 18 / size) },
     (_, i) => makeMessage("json", size, i + 1),

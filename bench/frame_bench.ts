@@ -97,7 +97,8 @@ for (const size of SIZES) {
     decodeFrame(bytes);
   });
 
-  // Unmasking in place makes it another message each time; that is no matter.
+  // To unmask in place changes the message each time, which does not matter
+  // here.
   const protocol = new WebSocketProtocol({ role: "server", inPlace: true });
   Deno.bench(`ours, a message, all rules, ${group}`, { group }, () => {
     protocol.receive(bytes);

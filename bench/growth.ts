@@ -71,7 +71,7 @@ const study: Study<ServerKind, Scenario> = {
   },
 };
 
-/** A chart: what is drawn, and what it says. */
+/** A chart, and its caption. */
 interface Growth {
   readonly file: string;
   readonly title: string;
@@ -79,9 +79,9 @@ interface Growth {
   readonly factor: number;
   readonly unit: string;
   readonly isLog: boolean;
-  /** The scenarios, and what they are called below the chart. */
+  /** The scenarios, and their labels. */
   readonly steps: Record<string, string>;
-  /** What it says of a server. */
+  /** The figure of a server. */
   sentence(title: string, of: Found): string;
 }
 
@@ -174,7 +174,7 @@ function stepTable({ steps }: Growth, results: Results): string[][] {
   return [["", ...head], ...rows];
 }
 
-/** One chart, what it says, and a table of its steps. */
+/** One chart, its caption, and a table of its steps. */
 async function write(growth: Growth, results: Results): Promise<string[]> {
   const { file, title, key, factor, steps } = growth;
   const names = Object.keys(steps);

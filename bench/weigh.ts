@@ -18,7 +18,7 @@ import { bundle, TemporaryFolder } from "../tests/_runtimes.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
-/** What is weighed, and of which files it is made. */
+/** The bundles to weigh, and the files of each. */
 export const WEIGHED: [name: string, files: string[]][] = [
   ["./frame", ["frame.ts"]],
   ["./handshake", ["handshake.ts"]],

@@ -8,7 +8,7 @@ import { chromiumPath, PageServer, TestBrowser } from "../tests/_browser.ts";
 
 const PHONE = { width: 390, height: 844 };
 
-/** What there is a picture of: a task, and what to do before it is taken. */
+/** A picture: the task that it shows, and what to do before it is taken. */
 interface Subject {
   task: string;
   /** How high the picture is, on a desktop; as high as the page if not given. */

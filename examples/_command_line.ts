@@ -1,5 +1,5 @@
 /**
- * What the examples have in common as programs: flags, a listener, and an end
+ * What the examples share as programs: flags, a listener, and an end
  * on Ctrl-C.
  *
  * @module
@@ -47,7 +47,7 @@ export interface SwitchFlag {
   short?: string;
 }
 
-/** What has to be given without a flag, in the order of these. */
+/** An argument without a flag, in the order of these. */
 export interface Operand {
   type: "operand";
   help: string;
@@ -63,7 +63,7 @@ export type Flags = Record<
   | Operand
 >;
 
-/** What was given, or is the default. */
+/** The values of flags, or their defaults. */
 export type FlagValues<F extends Flags> = {
   [Name in keyof F]: F[Name] extends { type: "switch" } ? boolean
     : F[Name] extends { type: "list" } ? string[]
@@ -80,7 +80,7 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** Where a server listens that needs no files for it. */
+/** The flag for the address of a server. */
 export const HOST_FLAG = {
   hostname: {
     type: "text",
@@ -90,7 +90,7 @@ export const HOST_FLAG = {
   },
 } as const satisfies Flags;
 
-/** Where a server listens. */
+/** The flags for where a server listens. */
 export const SERVER_FLAGS = {
   ...HOST_FLAG,
   unix: {
@@ -131,8 +131,8 @@ export const LIMIT_FLAGS = {
 } as const satisfies Flags;
 
 /**
- * What `serve()` is to be told of these flags: nobody takes all places, unless
- * the flags say so.
+ * The options of `serve()` for these flags: one address cannot take all places,
+ * unless the flags say so.
  */
 export function limitsOf(
   flags: FlagValues<typeof LIMIT_FLAGS>,
@@ -145,7 +145,7 @@ export function limitsOf(
   };
 }
 
-/** Where a server listens, as given. */
+/** The values of the flags for where a server listens. */
 export type ServerFlags =
   & { port: number }
   & FlagValues<typeof HOST_FLAG>
@@ -307,9 +307,9 @@ export async function listen(flags: ServerFlags): Promise<Deno.Listener> {
 }
 
 /**
- * Opens what listens there.
+ * Opens a listener.
  *
- * @throws {UsageError} If it cannot be opened: where, and why.
+ * @throws {UsageError} If it cannot be opened; it says where, and why.
  */
 export function tryToListen<T>(
   { hostname, port }: { hostname: string; port: number },
@@ -327,7 +327,9 @@ export function tryToListen<T>(
   }
 }
 
-/** A socket that nobody listens at any more is replaced. */
+/**
+ * Listens at a Unix socket, and replaces one that nobody listens at any more.
+ */
 async function listenUnix(path: string): Promise<Deno.Listener> {
   try {
     return Deno.listen({ transport: "unix", path });
@@ -338,7 +340,7 @@ async function listenUnix(path: string): Promise<Deno.Listener> {
     (await Deno.connect({ transport: "unix", path })).close();
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionRefused) {
-      // A file refuses connections too.
+      // A plain file refuses connections, too.
       if (!(await Deno.lstat(path)).isSocket) {
         throw new UsageError(`Cannot listen at ${path}: it is no socket`);
       }
@@ -362,8 +364,8 @@ export function urlOf(
 }
 
 /**
- * Serves until SIGINT or SIGTERM: says where, closes all connections then, and
- * exits with 0. What cannot be done is told in one line, and exits with 1.
+ * Serves until SIGINT or SIGTERM: prints where, closes all connections then,
+ * and exits with 0. An error is printed in one line, and it exits with 1.
  */
 export async function runServer(
   scheme: "ws" | "http",
@@ -388,13 +390,13 @@ export async function runServer(
  * Stops on SIGINT or SIGTERM, and exits with what `stop` resolves to; a second
  * signal does not wait for that.
  *
- * @returns What SIGINT calls, for a terminal that makes a key of Ctrl-C.
+ * @returns The handler of SIGINT, for a terminal in which Ctrl-C is a key.
  */
 export function stopOnSignals(stop: () => Promise<number>): () => void {
   let stoppedAt: number | undefined;
   const onSignal = async (exitCode: number): Promise<void> => {
     if (stoppedAt !== undefined) {
-      // Ctrl-C comes twice where `deno task` hands it on as well.
+      // Under `deno task`, which passes signals on, Ctrl-C comes twice.
       if (performance.now() - stoppedAt > 300) Deno.exit(exitCode);
       return;
     }

@@ -1,13 +1,13 @@
 /**
- * Counts what goes over a socket, for `TappedOptions.tap`: all bytes, heads
- * included, booked to whatever is asked for.
+ * Counts the bytes on a socket, for `TappedOptions.tap`: all of them, heads
+ * included, by what was asked for.
  *
  * @module
  */
 
 import { Tap } from "./_tap.ts";
 
-/** What has gone over sockets on somebody's account. */
+/** The traffic of one account. */
 export interface Tally {
   /** Requests, upgrades included. */
   requests: number;
@@ -22,7 +22,7 @@ export function newTally(): Tally {
   return { requests: 0, up: 0, down: 0 };
 }
 
-// A head whose first line is not there by then is nobody's.
+// A request line longer than this is not booked to any account.
 const MAX_START_LENGTH = 8192;
 
 const SWITCHING = new TextEncoder().encode("HTTP/1.1 101 ");
@@ -36,8 +36,8 @@ export class Meter extends Tap {
   #isUpgraded = false;
 
   /**
-   * @param conn What is served.
-   * @param find On whose account a request for this target is, if on any.
+   * @param conn The connection that is served.
+   * @param find The account for a request target, if there is one.
    */
   constructor(conn: Deno.Conn, find: (target: string) => Tally | undefined) {
     super(conn);

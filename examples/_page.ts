@@ -1,5 +1,5 @@
 /**
- * A page, served so that it can do nothing but what is in its file.
+ * A page, served with a policy that allows it nothing but what is in its file.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { encodeBase64 } from "@std/encoding/base64";
 
 /**
- * Reads a page once, and returns what answers requests for it, or others.
+ * Reads a page once, and returns a handler for it and its modules.
  *
  * @param modules What the page may import, by path.
  */

@@ -1,5 +1,5 @@
 /**
- * A listener whose connections are looked into: what wraps them sees all bytes
+ * A listener whose connections are wrapped by something that sees all bytes
  * of pages and of WebSockets.
  *
  * @module
@@ -14,11 +14,11 @@ import {
   type Server,
 } from "../mod.ts";
 
-/** Stands between a connection and its transport, and passes all on. */
+/** Passes everything on between a connection and its transport. */
 export class Tap implements ByteDuplex {
   readonly #conn: Deno.Conn;
 
-  /** @param conn What is served. */
+  /** @param conn The connection that is served. */
   constructor(conn: Deno.Conn) {
     this.#conn = conn;
   }
@@ -60,7 +60,7 @@ export interface TappedOptions extends ServeOptions {
   tap?: ((conn: Deno.Conn) => ByteDuplex) | undefined;
 }
 
-/** Serves all who connect, through what wraps their connections. */
+/** As `serve()`, with all connections wrapped. */
 export function serveTapped(
   listener: Deno.Listener,
   { tap, ...options }: TappedOptions,

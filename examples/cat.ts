@@ -125,7 +125,7 @@ async function readFile(path: string): Promise<string> {
   }
 }
 
-/** What a refusal says of the way on, where it does. */
+/** The header fields of a refusal that say how to go on. */
 function withDetails(error: HandshakeError): Error {
   const details = ["location", "www-authenticate", "retry-after"]
     .filter((name) => error.headers.has(name))
@@ -154,13 +154,13 @@ function parseWait(text: string): number {
 interface Screen {
   /** Called when the user presses Ctrl-C. */
   onInterrupt: () => void;
-  /** What the user enters. */
+  /** The lines that the user enters. */
   lines(): AsyncIterable<string | Uint8Array>;
-  /** Prints a message that was received, before the next one is looked at. */
+  /** Prints a message that was received; awaited before the next one. */
   show(message: string): void;
-  /** Prints what else there is to say. */
+  /** Prints a line about the connection. */
   tell(notice: string): void;
-  /** Leaves things as they were found. */
+  /** Restores the terminal. */
   close(): void;
 }
 
@@ -213,7 +213,7 @@ class Terminal implements Screen {
   }
 }
 
-/** Files or pipes, and messages as they are, but for a terminal to print to. */
+/** Files or pipes; messages are printed as they are, unless to a terminal. */
 class Pipe implements Screen {
   readonly #visible = Deno.stdout.isTerminal()
     ? visible
@@ -254,7 +254,7 @@ class Pipe implements Screen {
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
-/** Without what a terminal would obey. */
+/** The text without control characters, which a terminal would obey. */
 function visible(text: string): string {
   return text.replace(/(?![\t\n])\p{Cc}/gu, (control) => {
     const code = control.charCodeAt(0);
@@ -277,7 +277,8 @@ async function untilEnd(
   try {
     await ws.forEach((message) => screen.show(printed(message)));
   } catch {
-    // Nobody reads what is printed, or the connection failed, as is said below.
+    // Standard output is closed, or the connection failed, which is reported
+    // below.
     ws.close();
   }
   const closed = await ws.closed;
@@ -326,10 +327,10 @@ async function sendAll(
       }
       message = text.replace(/^\/\//, "/");
     }
-    // What cannot be sent any more is told with the close code.
+    // That it cannot be sent any more is reported with the close code.
     await ws.send(binary ? toBytes(message) : toText(message)).catch(() => {});
   }
-  // Ctrl-D at a terminal is a goodbye.
+  // Ctrl-D at a terminal closes the connection.
   if (screen instanceof Pipe) await delay(wait);
   await ws.close();
 }
@@ -352,7 +353,7 @@ function delay(milliseconds: number): Promise<void> {
   });
 }
 
-/** Does what a command says. */
+/** Runs a command. */
 function obey(
   command: string,
   ws: WebSocketConnection,
@@ -363,7 +364,7 @@ function obey(
     case "/ping":
       ws.ping().then(
         (time) => screen.tell(`Pong after ${time.toFixed(2)} ms`),
-        () => {}, // the close code is told
+        () => {}, // the close code is reported
       );
       break;
     case "/close":

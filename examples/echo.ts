@@ -38,14 +38,14 @@ if (import.meta.main) {
     },
     compress: { type: "switch", help: "compress messages (RFC 7692)" },
   });
-  // Only who compresses needs a compressor.
+  // The compressor is loaded only if it is needed.
   const extensions = flags.compress
     ? [(await import("../deflate.ts")).permessageDeflate()]
     : [];
   await runServer("ws", flags, {
     // An echo has no secrets: any page may talk to it.
     origins: ["*"],
-    // Text goes back as the bytes that it came as; nobody here reads it.
+    // Text goes back as it came: no string is made of it.
     textAs: "bytes",
     ...limitsOf(flags),
     maxMessageSize: flags["max-message-size"],

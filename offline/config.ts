@@ -48,7 +48,10 @@ async function listModules(packages: URL[]): Promise<Map<string, string>> {
   return modules;
 }
 
-/** Imports the real packages, from the cache or the registry: what is wrong, or nothing. */
+/**
+ * Imports the real packages, from the cache or the registry; returns the
+ * problem, or "".
+ */
 function tryRegistry(specifiers: Iterable<string>): Promise<string> {
   const imports = Array.from(specifiers, (specifier) => import(specifier));
   return Promise.race([

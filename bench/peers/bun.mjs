@@ -16,7 +16,7 @@ const server = Bun.serve({
     // A window for each connection, which is kept from message to message.
     perMessageDeflate: isCompressing &&
       { compress: "dedicated", decompress: "dedicated" },
-    // Far above what the load has under way, so that no limit is in play.
+    // Far above what the load has in flight, so that no limit applies.
     ...isLoaded && {
       backpressureLimit: 256 * 1024 * 1024,
       maxPayloadLength: 64 * 1024 * 1024,

@@ -1,5 +1,5 @@
 /**
- * A client that sends messages, receives them again, and prints what that cost.
+ * A client that sends messages to an echo, and prints what that cost.
  */
 
 import { WebSocket as WsWebSocket } from "ws";

@@ -1,4 +1,4 @@
-/** What examples/echo.ts does not do: broadcast, work on messages, close. */
+/** The server for what examples/echo.ts does not do: broadcast, work, close. */
 
 import { Hub, serve, type WebSocketConnection } from "../../mod.ts";
 

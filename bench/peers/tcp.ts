@@ -1,4 +1,4 @@
-/** No WebSocket at all: what is left is what any server on `Deno.listen` costs. */
+/** An echo without WebSocket: the cost of any server on `Deno.listen`. */
 
 const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
 console.log(`Listening on tcp://127.0.0.1:${listener.addr.port}/`);

@@ -1,5 +1,5 @@
 /**
- * What one viewer says to all others.
+ * The comments of viewers.
  *
  * @module
  */
@@ -13,35 +13,35 @@ export const COLORS = 6;
 
 /** A comment as viewers get it. */
 export interface Comment {
-  /** Tells it from all others. */
+  /** Its unique id. */
   readonly id: string;
-  /** Whose it is, as in {@linkcode Welcome.you}. */
+  /** Its author, as in {@linkcode Welcome.you}. */
   readonly by: string;
   readonly name: string;
   readonly text: string;
-  /** Which of the colours, from 0. */
+  /** The number of its colour, from 0. */
   readonly color: number;
   /** When it was said, in milliseconds since 1970. */
   readonly at: number;
 }
 
-/** What a viewer says, cleaned. */
+/** The content of a comment, cleaned. */
 export type Draft = Pick<Comment, "name" | "text" | "color">;
 
-/** What a viewer gets first. */
+/** The first message to a viewer. */
 export interface Welcome {
   readonly type: "welcome";
   readonly room: string;
-  /** What its own comments have as {@linkcode Comment.by}. */
+  /** The value of {@linkcode Comment.by} in its own comments. */
   readonly you: string;
   readonly viewers: number;
   /** The last comments, the oldest first. */
   readonly recent: readonly Comment[];
-  /** Which of several processes this is, if there are several. */
+  /** The name of this process, if there are several. */
   readonly server?: string | undefined;
 }
 
-/** What a viewer gets after that. */
+/** All later messages to a viewer. */
 export type Update =
   | { readonly type: "comments"; readonly comments: readonly Comment[] }
   | { readonly type: "recent"; readonly comments: readonly Comment[] }
@@ -52,7 +52,7 @@ export type Update =
 /**
  * Reads what a viewer sends. It may be anything.
  *
- * @returns What it says, or `undefined` if that is nothing.
+ * @returns The content of a comment, or `undefined` if it is none.
  */
 export function readDraft(message: string | Uint8Array): Draft | undefined {
   if (typeof message !== "string") return undefined;
@@ -76,7 +76,7 @@ export function readDraft(message: string | Uint8Array): Draft | undefined {
 }
 
 /**
- * One line that shows as what it is: nothing that is invisible, turns the rest
+ * One line of visible text: nothing in it is invisible, turns the rest
  * of the line around, or towers over other lines. It is not escaped, since
  * whoever shows it does so as text, never as HTML.
  */
@@ -95,7 +95,7 @@ export function clean(value: unknown, maxLength: number): string {
 }
 
 /**
- * What a room is called, as its address says.
+ * The name of a room, from its address.
  *
  * @returns Its name, or `undefined` if it can't be the name of a room.
  */

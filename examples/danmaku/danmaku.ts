@@ -1,5 +1,5 @@
 /**
- * All rooms, and the page that shows them.
+ * The server of all rooms, and of the page that shows them.
  *
  * @module
  */
@@ -18,17 +18,17 @@ import { Room } from "./room.ts";
 const PAGE = new URL("index.html", import.meta.url);
 /** How many rooms there may be in a process. */
 const MAX_ROOMS = 1000;
-/** How many of them may be kept open by those who come from one address. */
+/** How many of them one address may keep open. */
 const MAX_ROOMS_PER_ADDRESS = 100;
-/** For how long a room is kept that nobody is in, in milliseconds. */
+/** For how long an empty room is kept, in milliseconds. */
 const KEEP_EMPTY = 600_000;
-/** How often a process tells the others that it is still there. */
+/** How often a process announces itself to the others, in milliseconds. */
 const BEAT_INTERVAL = 4000;
 
 /** Options of {@linkcode Danmaku}. */
 export interface DanmakuOptions {
   /**
-   * Where comments are published. It is closed with the rest.
+   * The hub that comments are published to. It is closed with the rooms.
    *
    * @default {new Hub()}
    */
@@ -54,7 +54,7 @@ export interface DanmakuOptions {
    */
   gather?: number;
   /**
-   * What this process is called, where there are several.
+   * The name of this process, where there are several.
    *
    * @default {undefined}
    */
@@ -67,7 +67,7 @@ export class Danmaku {
   readonly #page: (request: Request) => Response;
   readonly #options: DanmakuOptions;
   readonly #rooms = new Map<string, Room>();
-  // From where the first viewer of a room has come.
+  // The network of the first viewer of each room.
   readonly #openers = new WeakMap<Room, string>();
   readonly #timer: ReturnType<typeof setInterval>;
 
@@ -81,12 +81,12 @@ export class Danmaku {
     this.#timer = setInterval(() => this.#beat(), BEAT_INTERVAL);
   }
 
-  /** Reads the page, and opens. */
+  /** Reads the page, and makes the server. */
   static async open(options: DanmakuOptions = {}): Promise<Danmaku> {
     return new Danmaku(await readPage(PAGE), options);
   }
 
-  /** What to hand to `serve()`. */
+  /** The options for `serve()`. */
   get serveOptions(): ServeOptions {
     return {
       // More than any comment needs.
@@ -134,7 +134,7 @@ export class Danmaku {
     await room.welcome(ws);
   }
 
-  /** Gives up the room that has been empty for longest. */
+  /** Closes the room that has been empty for longest. */
   #makeRoom(): void {
     const [longest] = Array.from(this.#rooms.values())
       .filter((room) => room.emptySince !== undefined)
@@ -153,7 +153,7 @@ export class Danmaku {
     }
   }
 
-  /** Ends all that the rooms do; viewers are the server's to send away. */
+  /** Closes all rooms; the server closes the connections of their viewers. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     for (const room of this.#rooms.values()) room.close();
@@ -169,7 +169,7 @@ function noRoom(who: string): HandshakeError {
   });
 }
 
-/** Whom an address belongs to: of IPv6, the first 64 bits (RFC 6177 §2). */
+/** The network of an address: of IPv6, its first 64 bits (RFC 6177 §2). */
 function networkOf(address: RemoteAddress | undefined): string {
   const hostname = address?.hostname?.replace(/^::ffff:(?=\d+\.)/i, "") ?? "";
   if (!hostname.includes(":")) return hostname;

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** So many a second on average, and some more at once: a token bucket. */
+/** A token bucket: a rate on average, and some more at once. */
 export class RateLimit {
   readonly #rate: number;
   readonly #burst: number;
@@ -12,7 +12,7 @@ export class RateLimit {
   #at: number;
 
   /**
-   * Begins with all that may come at once.
+   * A full bucket.
    *
    * @param rate How many a second.
    * @param burst How many at once.
@@ -28,7 +28,7 @@ export class RateLimit {
   /**
    * Takes one, if there is one.
    *
-   * @returns 0 if there was, or after how many milliseconds there will be.
+   * @returns 0 if there was one, or after how many milliseconds there will be.
    */
   take(now = performance.now()): number {
     const more = (now - this.#at) / 1000 * this.#rate;
@@ -42,7 +42,7 @@ export class RateLimit {
   }
 }
 
-/** Does something at once, but never again before some time has passed. */
+/** Does something at once, but not again before some time has passed. */
 export class Throttle {
   readonly #act: () => void;
   readonly #interval: number;
@@ -73,7 +73,7 @@ export class Throttle {
     this.#act();
   }
 
-  /** What is due is not done. */
+  /** Cancels what is due. */
   cancel(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

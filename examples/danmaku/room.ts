@@ -24,11 +24,13 @@ import { RateLimit, Throttle } from "./pace.ts";
 export const RECENT = 50;
 /** How often at most viewers are told how many they are, in milliseconds. */
 const COUNT_INTERVAL = 250;
-/** For how long a process is believed that has said nothing, in milliseconds. */
+/** After how long a silent process counts as gone, in milliseconds. */
 const BELIEF = 12_000;
-/** How many comments in a row may be refused before the viewer is. */
+/**
+ * How many comments in a row may be refused before the viewer is disconnected.
+ */
 const MAX_REFUSED = 30;
-/** How much may be unread, in bytes, if a viewer is to be told of a refusal. */
+/** Above this backlog, in bytes, a viewer is not told of refusals. */
 const MAX_UNREAD = 64 * 1024;
 
 const decoder = new TextDecoder();
@@ -37,35 +39,37 @@ const decoder = new TextDecoder();
 export interface RoomOptions {
   /** How many comments a second each viewer may make. */
   rate: number;
-  /** How many all viewers of this process may make together. */
+  /**
+   * How many comments a second all viewers of this process may make together.
+   */
   roomRate: number;
   /** How long comments are gathered that go out together, in milliseconds. */
   gather: number;
-  /** What this process is called, where there are several. */
+  /** The name of this process, where there are several. */
   server?: string | undefined;
 }
 
-/** What processes tell each other about a room. */
+/** The messages of processes to each other about a room. */
 interface News {
   from: string;
-  /** How many viewers it has. */
+  /** The number of its viewers. */
   viewers: number;
-  /** It is new, and would like to hear from the others. */
+  /** A new process asks the others for their part. */
   asks?: boolean;
-  /** An answer to that. */
+  /** The answer to that. */
   recent?: readonly Comment[];
 }
 
-/** One room, as far as it is in this process. */
+/** The part of a room that is in this process. */
 export class Room {
   readonly name: string;
-  /** Since when nobody has been here, in milliseconds of `performance.now()`. */
+  /** Since when it is empty, in milliseconds of `performance.now()`. */
   emptySince: number | undefined = performance.now();
   readonly #hub: Hub;
   readonly #options: RoomOptions;
-  /** What viewers get. */
+  /** The topic of what viewers get. */
   readonly #screen: string;
-  /** What processes tell each other. */
+  /** The topic of what processes tell each other. */
   readonly #desk: string;
   readonly #listeners: readonly Subscriber[];
 
@@ -93,7 +97,7 @@ export class Room {
     this.#desk = `desk/${name}`;
     this.#sendOut = new Throttle(() => this.#publishComments(), options.gather);
     this.#limit = new RateLimit(options.roomRate, 2 * options.roomRate);
-    // The room is a subscriber like its viewers, to what others publish.
+    // The room itself subscribes to what other processes publish.
     const onComments = listener((update: Update) => {
       if (update.type === "comments") this.#remember(update.comments);
     });
@@ -106,7 +110,7 @@ export class Room {
     );
   }
 
-  /** How many watch, here and in all processes that have been heard of. */
+  /** The number of viewers in all known processes. */
   get viewers(): number {
     let viewers = this.#viewers;
     for (const other of this.#others.values()) viewers += other.viewers;
@@ -118,7 +122,7 @@ export class Room {
     return this.#hub.subscribe(this.#screen, this.#listeners[0]!);
   }
 
-  /** Has somebody watch, and comment, until the connection is closed. */
+  /** Serves a viewer until its connection is closed. */
   async welcome(ws: WebSocketConnection): Promise<void> {
     const you = `${this.#hub.id.slice(0, 8)}.${++this.#visits}`;
     this.#viewers++;
@@ -131,7 +135,8 @@ export class Room {
       recent: this.#recent,
       server: this.#options.server,
     };
-    // What is gathered is among the recent comments, but comes again.
+    // Comments that are being gathered are among the recent ones, but come
+    // again.
     ws.send(JSON.stringify(welcome));
     this.#hub.subscribe(this.#screen, ws);
     this.#tellCount();
@@ -164,7 +169,8 @@ export class Room {
       refused = 0;
       const draft = readDraft(message);
       if (draft === undefined) return;
-      // What all say is sent to all: it grows with the square of their number.
+      // Every comment goes to all: the traffic grows with the square of the
+      // viewers.
       const roomFor = this.#limit.take();
       if (roomFor > 0) refuse(roomFor);
       else this.#say({ ...draft, by });
@@ -208,7 +214,7 @@ export class Room {
     if (viewers === this.#toldViewers) return;
     this.#toldViewers = viewers;
     const update: Update = { type: "viewers", viewers };
-    // Whoever is slow needs to know the last number only.
+    // A slow viewer needs the latest number only.
     this.#hub.publish(this.#screen, JSON.stringify(update), {
       slowPolicy: "conflate",
       key: "viewers",
@@ -230,7 +236,7 @@ export class Room {
     this.#viewersKnow.trigger();
   }
 
-  /** Takes over what was said before this process had the room. */
+  /** Takes over comments from before this process had the room. */
   #catchUp(comments: readonly Comment[]): void {
     const known = new Set(this.#recent.map(({ id }) => id));
     const missed = comments.filter(({ id }) => !known.has(id));
@@ -246,7 +252,7 @@ export class Room {
     });
   }
 
-  /** Tells the others that it is still there, and forgets those who are not. */
+  /** Announces this process to the others, and forgets those that are gone. */
   beat(now = performance.now()): void {
     for (const [from, { until }] of this.#others) {
       if (until < now) this.#others.delete(from);
@@ -264,7 +270,7 @@ export class Room {
   }
 }
 
-/** A subscriber in this process, who always keeps up. */
+/** A subscriber in this process, which is never slow. */
 function listener<Value>(receive: (value: Value) => void): Subscriber {
   return {
     bufferedAmount: 0,

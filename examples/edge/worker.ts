@@ -35,18 +35,18 @@ import {
 // @ts-ignore: a module of the worker's runtime
 import { connect as connectSocket } from "cloudflare:sockets";
 
-/** What the configuration gives to the worker; `null` where it is not set. */
+/** The worker's variables; `null` where one is not set. */
 interface Bindings {
   /** The server's address, such as `ws://127.0.0.1:9001/`. */
   readonly SERVER: string | null;
-  /** Shows the server that it is this worker that connects. */
+  /** The token that the worker shows to the server. */
   readonly TOKEN: string | null;
 }
 
-/** The same, when all of it is set. */
+/** The variables when all are set. */
 type Environment = { readonly [Name in keyof Bindings]: string };
 
-/** What a worker may go on with once it has answered. */
+/** Lets a worker go on after it has answered. */
 interface Context {
   waitUntil(promise: Promise<unknown>): void;
 }
@@ -69,7 +69,7 @@ const PROTOCOLS = ["chat"];
 // How long the server may take to answer, in milliseconds.
 const PATIENCE = 10_000;
 
-/** Opens a connection to the server, in the name of who asks. */
+/** Connects to the server on behalf of the client of a request. */
 function dial(
   request: Request,
   env: Environment,
@@ -88,7 +88,7 @@ function dial(
   });
 }
 
-/** One message there, and one back. */
+/** Sends one message, and returns the reply. */
 async function ask(
   request: Request,
   env: Environment,
@@ -109,7 +109,7 @@ async function ask(
   }
 }
 
-/** Refuses whoever may have no WebSocket, as the library's own server does. */
+/** Refuses a request that may not become a WebSocket, as `accept()` does. */
 function judge(request: Request): UpgradeRequest {
   const upgrade = readUpgrade(request);
   if (isOriginAllowed(upgrade.origin, [], upgrade.host)) return upgrade;
@@ -120,7 +120,10 @@ function judge(request: Request): UpgradeRequest {
   );
 }
 
-/** What to close with where the other side was closed so (RFC 6455 §7.4.1). */
+/**
+ * The code to pass on when the other side was closed with this one (RFC 6455
+ * §7.4.1).
+ */
 function codeAfter(code: number): number {
   if (code === 1005) return 1000; // it said none
   return isValidCloseCode(code) ? code : 1011;
@@ -135,7 +138,7 @@ function closePage(page: PageSocket, code: number, reason?: string): void {
   }
 }
 
-/** A WebSocket for those who may. The runtime itself shakes hands. */
+/** Answers with a WebSocket; the runtime itself makes the handshake. */
 async function relay(
   { protocols }: UpgradeRequest,
   request: Request,
@@ -147,19 +150,19 @@ async function relay(
   ours.accept();
   ours.binaryType = "arraybuffer";
   ours.addEventListener("message", ({ data }) => {
-    // What does not fit in the server's connection ends it: see maxBufferedAmount.
+    // A server that does not read is cut off: see maxBufferedAmount.
     ws.send(typeof data === "string" ? data : new Uint8Array(data))
       .catch(() => closePage(ours, 1011));
   });
   ours.addEventListener("close", ({ code, reason, wasClean }) => {
-    // A page that is gone, and has not closed, is nobody to be polite for.
+    // A page that has vanished needs no closing handshake.
     if (!wasClean) ws.terminate();
     else ws.close(codeAfter(code), reason);
   });
   ours.addEventListener("error", () => ws.terminate());
-  // This way there is no backpressure: send() of a WebSocketPair takes all, and
-  // tells nobody what waits in it for a page that is slow. A server that sends
-  // much has to wait for answers of the page's.
+  // There is no backpressure this way: send() of a WebSocketPair takes
+  // everything, and does not say how much waits for a slow page. A server that
+  // sends much has to wait for replies of the page.
   ws.forEach((message) => ours.send(message)).catch(() => {}).then(async () => {
     const { code, reason } = await ws.closed;
     closePage(ours, codeAfter(code), reason);
@@ -195,7 +198,7 @@ export default {
         ? await ask(request, env, context)
         : await relay(upgrade, request, env);
     } catch (error) {
-      console.error(String(error)); // what is wrong within is nobody's business
+      console.error(String(error)); // the client is not told the details
       return new Response("The server does not answer\n", { status: 502 });
     }
   },

@@ -26,7 +26,7 @@ const options = { extensions: [permessageDeflate()] };
 // How long an answer may take, in milliseconds.
 const PATIENCE = 30_000;
 
-/** Does with a connection what `serve()` does: a rejection would end Node. */
+/** Runs a handler as `serve()` does: an unhandled rejection would end Node. */
 async function answer(
   opening: Promise<WebSocketConnection>,
   handle: (ws: WebSocketConnection) => unknown,
@@ -74,7 +74,7 @@ function serveTcp(port: number): void {
   });
 }
 
-/** Says something, and prints the answer. */
+/** Sends a message, and prints the reply. */
 async function say(url: string, text: string): Promise<void> {
   const ws = await connect(url, { ...options, dial });
   await ws.send(text);

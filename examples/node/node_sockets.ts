@@ -1,5 +1,5 @@
 /**
- * What a connection needs of Node, or of Bun, which has the same modules: sockets
+ * Adapters for Node, and Bun, which has the same modules: sockets
  * as byte streams, and the request of an `upgrade` event.
  *
  * `Duplex.toWeb()` would not do: its `readable` does not end before both
@@ -18,11 +18,11 @@ import type {
   RemoteAddress,
 } from "../../mod.ts";
 
-// How much is written at once, in bytes: that a peer reads shows in what it has
-// taken.
+// How much is written at once, in bytes: each write that the system takes shows
+// that the peer reads.
 const LARGEST_WRITE = 65536;
 
-/** A socket of `node:net` or `node:tls` as what a connection runs on. */
+/** A socket of `node:net` or `node:tls` as a byte duplex. */
 export function toDuplex(socket: Socket): ByteDuplex {
   return new SocketDuplex(socket);
 }
@@ -42,7 +42,7 @@ class SocketDuplex implements ByteDuplex {
     });
   }
 
-  /** Nobody knows before it is connected. */
+  /** Unknown before it is connected. */
   get remoteAddr(): RemoteAddress | undefined {
     const { remoteAddress: hostname, remotePort: port } = this.#socket;
     return hostname === undefined
@@ -54,7 +54,7 @@ class SocketDuplex implements ByteDuplex {
     const socket = this.#socket;
     for (;;) {
       const length = Math.min(into.length, socket.readableLength);
-      // Where nothing is there, this asks for more, or for the end.
+      // Where nothing has arrived, this makes Node read on.
       const bytes: Uint8Array | null = socket.read(length || undefined);
       if (bytes !== null) {
         into.set(bytes);
@@ -69,11 +69,11 @@ class SocketDuplex implements ByteDuplex {
   write(bytes: Uint8Array): Promise<number> {
     const part = bytes.subarray(0, LARGEST_WRITE);
     return new Promise((resolve, reject) => {
-      // Called when the system has it, unlike the events of streams.
+      // Called when the system has taken it, unlike the events of streams.
       this.#socket.write(part, (error) => {
         if (!error) return resolve(part.length);
-        // It may say no more than that the socket is closed; what is told to all
-        // says why.
+        // This error may say no more than that the socket is closed; the event
+        // "error" says why.
         const fail = () => reject(this.#error ?? error);
         if (this.#socket.closed) fail();
         else this.#socket.once("close", fail);
@@ -98,7 +98,9 @@ class SocketDuplex implements ByteDuplex {
   }
 }
 
-/** What an `upgrade` event tells, for the option `request` of `accept()`. */
+/**
+ * The request of an `upgrade` event, for the option `request` of `accept()`.
+ */
 export function toUpgrade(
   request: IncomingMessage,
   head: Uint8Array,

@@ -1,5 +1,5 @@
 /**
- * A job that takes its time, and those who want to know how far it is.
+ * A job that takes a while, and reports its progress.
  *
  * @module
  */
@@ -18,9 +18,9 @@ export interface State {
   readonly of: number;
 }
 
-/** A job of so many steps. */
+/** A job in steps. */
 export class Job {
-  /** What has gone over sockets for each way. */
+  /** The traffic of each way. */
   readonly tallies: Record<Way, Tally> = {
     polling: newTally(),
     long: newTally(),
@@ -49,8 +49,8 @@ export class Job {
   }
 
   /**
-   * Begins, unless it has begun. Some steps are short and some are long, as work
-   * is, but the same in each job.
+   * Begins, unless it has begun. Steps differ in length, as work
+   * does, but in the same way in each job.
    *
    * @param seconds How long all of them take.
    * @param steps How many there are.
@@ -73,7 +73,7 @@ export class Job {
     next();
   }
 
-  /** Ends it where it is. */
+  /** Stops it before its end. */
   cancel(): void {
     clearTimeout(this.#timer);
     this.#isCancelled = true;
@@ -86,7 +86,7 @@ export class Job {
   }
 }
 
-/** Numbers from 0.2 to 1.8 that look random (a linear congruence). */
+/** Pseudo-random numbers from 0.2 to 1.8 (a linear congruential generator). */
 function randomLengths(seed: number): () => number {
   let state = seed;
   return () => {

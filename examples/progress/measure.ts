@@ -59,16 +59,16 @@ export interface MeasureOptions {
   interval: number;
 }
 
-/** What a way has cost, and brought. */
+/** The cost and the results of one way. */
 export interface Figures extends Tally {
   /** From each step to when it, or a later one, was known, in milliseconds. */
   delays: number[];
 }
 
-/** When so many steps were known to be done. */
+/** When that many steps were known to be done. */
 type Sighting = [step: number, at: number];
 
-/** Runs a job, and learns how far it is in all three ways. */
+/** Runs a job, and follows its progress in all three ways. */
 export async function measure(
   { seconds, steps, interval }: MeasureOptions,
 ): Promise<Record<Way, Figures>> {
@@ -76,7 +76,7 @@ export async function measure(
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const server = serveTapped(listener, {
     ...progress.serveOptions,
-    onError: () => {}, // those who ask tell what goes wrong
+    onError: () => {}, // the clients report what goes wrong
   });
   await using stack = new AsyncDisposableStack();
   stack.defer(() => server.shutdown());
@@ -167,7 +167,7 @@ async function fetchState(
   }
 }
 
-/** Is told. */
+/** Receives steps by WebSocket. */
 async function listen(url: string, host: string): Promise<Sighting[]> {
   const ws = await connect(url, {
     headers: UPGRADE_FIELDS,

@@ -6,7 +6,7 @@
  * - a WebSocket at `/jobs/ID/push` is sent each step.
  *
  * A WebSocket at `/jobs/ID/watch` begins the job, and tells what the three have
- * cost, and when each step was done; it is on nobody's account.
+ * cost, and when each step was done; its own traffic is not counted.
  *
  * @module
  */
@@ -23,9 +23,9 @@ import { Job, type State, type Way, WAYS } from "./job.ts";
 // 128 bits that the page makes up.
 const PATH = /^\/jobs\/([0-9a-f]{32})\/(watch|polling|long|push)(?:\?|$)/;
 
-/** How often a watcher is told what there is to tell, in milliseconds. */
+/** How often a watcher gets a report, in milliseconds. */
 const REPORT_INTERVAL = 200;
-/** A page has four connections for each. */
+/** A page has four connections for each job. */
 const MAX_JOBS = 250;
 /** How many connections one address may have: it can't take all jobs. */
 const MAX_PER_ADDRESS = 100;
@@ -33,15 +33,15 @@ const MAX_PER_ADDRESS = 100;
 /** Options of {@linkcode Progress}. */
 export interface ProgressOptions {
   /**
-   * After how long a long poll is answered without news, in milliseconds: before
-   * anything between here and there gives it up.
+   * After how long a long poll is answered without news, in milliseconds:
+   * sooner than proxies in between give it up.
    *
    * @default {25000}
    */
   longestPoll?: number;
 }
 
-/** What is served. */
+/** The application. */
 export class Progress {
   readonly #page: (request: Request) => Response;
   readonly #longestPoll: number;
@@ -56,7 +56,7 @@ export class Progress {
     this.#longestPoll = longestPoll;
   }
 
-  /** What to hand to `serveTapped()`. */
+  /** The options for `serveTapped()`. */
   get serveOptions(): TappedOptions {
     return {
       maxMessageSize: 1024,
@@ -91,7 +91,7 @@ export class Progress {
       await isFurther(job, since, this.#longestPoll);
     }
     const body = JSON.stringify(job.state);
-    // As few fields as there can be: the other ways have few as well.
+    // Few header fields, for a fair comparison.
     return new Response(body, {
       headers: {
         "cache-control": "no-store",
@@ -121,7 +121,7 @@ export class Progress {
     this.#jobs.set(id, job);
     let told = 0;
     const report = (): void => {
-      // What a watcher has not read yet, it is not told again.
+      // No report is sent while the last one has not been read.
       if (!ws.isOpen || ws.bufferedAmount > 65536) return;
       const { tallies, times } = job;
       tell(ws, { type: "report", tallies, times: times.slice(told) });
@@ -150,17 +150,17 @@ export class Progress {
 
 function tell(ws: WebSocketConnection, what: unknown): Promise<void> {
   const sent = ws.send(JSON.stringify(what));
-  sent.catch(() => {}); // its iteration ends too
+  sent.catch(() => {}); // its iteration ends as well
   return sent;
 }
 
-/** The job, and what is asked of it. */
+/** The job that a path names, and what is asked of it. */
 function read(target: string): [id: string, way: string] {
   const [, id = "", way = ""] = PATH.exec(target) ?? [];
   return [id, way];
 }
 
-/** Waits until a job is further, or over, or it has taken too long. */
+/** Waits until a job is further, or over, or the time is up. */
 async function isFurther(
   job: Job,
   since: number,
@@ -176,7 +176,7 @@ async function isFurther(
   clearTimeout(timer);
 }
 
-/** Sends each step; who is slow gets fewer. */
+/** Sends each step; a slow client gets fewer. */
 async function push(
   job: Job | undefined,
   ws: WebSocketConnection,
@@ -195,7 +195,7 @@ async function push(
   }
 }
 
-/** What a watcher may ask for. */
+/** The orders of a watcher. */
 type Order =
   | { do: "time" }
   | { do: "start"; seconds: number; steps: number };

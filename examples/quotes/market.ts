@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What is traded, by its symbol. */
+/** The goods, by symbol. */
 export const GOODS: Readonly<Record<string, string>> = {
   AMBR: "amber",
   CLAY: "clay",
@@ -24,10 +24,12 @@ export const GOODS: Readonly<Record<string, string>> = {
   WOOL: "wool",
 };
 
-/** A price, and when it came about. */
+/** A price, and since when it holds. */
 export interface Quote {
   readonly symbol: string;
-  /** The how manyth of its symbol: who misses some sees a gap. */
+  /**
+   * Its number among those of its symbol: a gap shows that some were missed.
+   */
   readonly n: number;
   /** In cents. */
   readonly price: number;
@@ -35,7 +37,7 @@ export interface Quote {
   readonly at: number;
 }
 
-/** How things are with a symbol. */
+/** The state of a symbol. */
 export interface Snapshot extends Quote {
   readonly name: string;
   /** The price that it began with, in cents. */
@@ -46,7 +48,7 @@ export interface Snapshot extends Quote {
 
 /** How many prices a snapshot has. */
 export const HISTORY = 60;
-/** How often prices change, in milliseconds: some of them, each time. */
+/** How often some of the prices change, in milliseconds. */
 const TICK = 50;
 
 /** Options of {@linkcode Market}. */
@@ -73,7 +75,7 @@ export class Market {
   readonly #goods = new Map<string, Snapshot & { history: number[] }>();
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  /** @param onQuote Told of each new price. */
+  /** @param onQuote Called with each new price. */
   constructor(
     onQuote: (quote: Quote) => void,
     { rate = 4, random = Math.random }: MarketOptions = {},
@@ -87,13 +89,13 @@ export class Market {
       const first = { symbol, name, n: 0, price: open, open, at };
       this.#goods.set(symbol, { ...first, history: [open] });
     }
-    // Nobody likes to look at a market that has just begun.
+    // A history to begin with, so that charts are not empty.
     for (let i = 0; i < HISTORY; i++) {
       for (const symbol of this.#goods.keys()) this.#move(symbol);
     }
   }
 
-  /** How things are with a symbol, if there is one of that name. */
+  /** The state of a symbol, if there is one of that name. */
   snapshot(symbol: string): Snapshot | undefined {
     const snapshot = this.#goods.get(symbol);
     return snapshot && { ...snapshot, history: [...snapshot.history] };
@@ -104,7 +106,7 @@ export class Market {
     this.#timer ??= setInterval(() => this.tick(), TICK);
   }
 
-  /** Has them stand still. */
+  /** Stops them. */
   close(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;

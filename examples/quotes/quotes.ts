@@ -24,29 +24,29 @@ import { GOODS, Market, type MarketOptions, type Quote } from "./market.ts";
 
 const PATH = "/quotes";
 
-/** How many messages a page may have before it, before it is too slow. */
+/** How many unprocessed messages a page may have before it is too slow. */
 export const WINDOW = 16;
-/** What each of them weighs for the hub, in bytes. */
+/** How many bytes each of them counts for the hub. */
 const WEIGHT = 256;
 /**
- * How many snapshots a page gets a second, and how many at once. One is much
- * longer than what asks for it: who asks for more waits.
+ * How many snapshots a page gets a second, and how many at once: a snapshot is
+ * much longer than the request for it.
  */
 const SNAPSHOT_RATE = 64;
 const SNAPSHOTS_AT_ONCE = 128;
-/** How often a page is told what it has cost, in milliseconds. */
+/** How often a page gets a report on its traffic, in milliseconds. */
 const COST_INTERVAL = 1000;
-/** How often it is asked whether who was too slow still is, in milliseconds. */
+/** How often slow pages are looked at, in milliseconds. */
 const CONFLATION_INTERVAL = 20;
 
-/** What a page may ask for. */
+/** The orders of a page. */
 type Order =
   | { do: "subscribe" | "unsubscribe"; symbols: string[] }
   | { do: "read"; count: number }
   | { do: "conflate"; on: boolean }
   | { do: "time" };
 
-/** What is served. */
+/** The application. */
 export class Quotes {
   readonly #page: (request: Request) => Response;
   readonly #hub = new Hub({
@@ -59,7 +59,7 @@ export class Quotes {
   #feeds = 0;
   readonly market: Market;
 
-  /** @param page Answers requests that are no WebSocket's. */
+  /** @param page Answers plain requests. */
   constructor(
     page: (request: Request) => Response,
     options: MarketOptions = {},
@@ -68,13 +68,13 @@ export class Quotes {
     this.market = new Market((quote) => this.#publish(quote), options);
   }
 
-  /** What to hand to `serveTapped()`. */
+  /** The options for `serveTapped()`. */
   get serveOptions(): TappedOptions {
     return {
       maxMessageSize: 4096,
-      // Who wants everything, and does not read, is given up.
+      // A page that wants everything, and does not read, is cut off.
       maxBufferedAmount: 1024 * 1024,
-      // Even of messages of 50 bytes a third is left, thanks to the context.
+      // With context takeover, even messages of 50 bytes shrink to a third.
       extensions: [permessageDeflate({ threshold: 32 })],
       handler: this.#page,
       tap: (conn) => {
@@ -93,7 +93,9 @@ export class Quotes {
     };
   }
 
-  /** One message for all who subscribe; each compresses it for itself. */
+  /**
+   * One message for all subscribers; each connection compresses it for itself.
+   */
   #publish({ symbol, n, price, at }: Quote): void {
     const message = { q: symbol, n, price, at: Math.round(at) };
     this.#hub.publish(symbol, JSON.stringify(message), { key: symbol });
@@ -158,7 +160,7 @@ export class Feed implements Subscriber {
   #sent = 0;
   #read = 0;
   #bytes = 0;
-  // Which of them was the last that told the cost.
+  // The number of the message that had the last report.
   #costNumber = 0;
   readonly #snapshots = new RateLimit(SNAPSHOT_RATE, SNAPSHOTS_AT_ONCE);
   /** Whether only the newest quotes are wanted when it is too slow. */
@@ -194,7 +196,7 @@ export class Feed implements Subscriber {
     }
   }
 
-  /** Tells this page something. */
+  /** Sends a message to this page. */
   tell(what: unknown): Promise<void> {
     const message = JSON.stringify(what);
     this.#sent++;
@@ -205,8 +207,8 @@ export class Feed implements Subscriber {
   }
 
   /**
-   * What has been sent, and what of it went over the wire: to a slow page too,
-   * but no second time before it has dealt with the first.
+   * Reports the traffic: to a slow page too,
+   * but not again before it has processed the last report.
    */
   tellCost({ down }: Tally): void {
     if (!this.#ws.isOpen) return;
@@ -216,7 +218,7 @@ export class Feed implements Subscriber {
     this.#costNumber = this.#sent;
   }
 
-  /** The page has dealt with so many messages, of all that it was sent. */
+  /** The page has processed that many messages in all. */
   onRead(count: number): void {
     if (count > this.#read && count <= this.#sent) this.#read = count;
   }

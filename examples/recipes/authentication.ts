@@ -34,12 +34,12 @@ export interface Session {
 const encoder = new TextEncoder();
 const HMAC: HmacKeyGenParams = { name: "HMAC", hash: "SHA-256" };
 
-/** A key that nobody else has, and that ends with the process. */
+/** A key that exists in this process only. */
 function makeKey(): Promise<CryptoKey> {
   return crypto.subtle.generateKey(HMAC, false, ["sign", "verify"]);
 }
 
-/** Sessions that are kept by those who have them, signed: `NAME.UNTIL.SIGNATURE`. */
+/** Sessions that clients keep themselves, signed: `NAME.UNTIL.SIGNATURE`. */
 export class Sessions {
   readonly #key: CryptoKey;
 
@@ -58,7 +58,7 @@ export class Sessions {
     return `${text}.${new Uint8Array(signature).toHex()}`;
   }
 
-  /** The session, if it is one and not over. */
+  /** The session of a token, if it is valid and not over. */
   async verify(token: string): Promise<Session | undefined> {
     const [, text = "", name = "", until = "", signature = ""] =
       /^(([\w%*'()!~.-]*)\.(\d{1,16}))\.([0-9a-f]{64})$/.exec(token) ?? [];
@@ -82,7 +82,7 @@ function tokenOf(headers: Headers): string | undefined {
   return bearer ?? cookie;
 }
 
-/** The session that a request brings along; without one, it is answered 401. */
+/** The session of a request; without one, the answer is 401. */
 async function authenticate(
   sessions: Sessions,
   headers: Headers,
@@ -102,7 +102,7 @@ async function authenticate(
   });
 }
 
-/** Compares without telling by the time it takes how much is equal. */
+/** Compares in constant time. */
 async function isEqual(left: string, right: string): Promise<boolean> {
   const key = await makeKey();
   const signature = await crypto.subtle.sign(HMAC, key, encoder.encode(left));
@@ -112,7 +112,7 @@ async function isEqual(left: string, right: string): Promise<boolean> {
 /** Options of {@linkcode authenticated}. */
 export interface AuthenticatedOptions {
   sessions: Sessions;
-  /** What `/login` asks for. */
+  /** The password for `/login`. */
   password: string;
   /** How long a session lasts, in milliseconds. */
   lifetime: number;
@@ -120,7 +120,7 @@ export interface AuthenticatedOptions {
   origins: readonly string[];
 }
 
-/** What to hand to `serve()`. */
+/** The options for `serve()`. */
 export function authenticated(
   { sessions, password, lifetime, origins }: AuthenticatedOptions,
 ): ServeOptions {
@@ -182,7 +182,7 @@ if (import.meta.main) {
     },
   });
   try {
-    isOriginAllowed("null", flags.origin); // throws what is wrong with one of them
+    isOriginAllowed("null", flags.origin); // throws if one is malformed
   } catch (error) {
     exitWith(error);
   }

@@ -22,7 +22,7 @@ import {
   urlOf,
 } from "../_command_line.ts";
 
-/** Where a client really is. Whoever can open the socket could make it up. */
+/** The address of a client. Whoever can open the socket could forge it. */
 function addressOf(ws: WebSocketConnection): string {
   return ws.request?.headers.get("x-real-ip") ?? "unknown";
 }

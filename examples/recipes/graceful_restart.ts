@@ -62,7 +62,9 @@ export class DrainingServer {
     });
   }
 
-  /** Accepts nobody any more, and ends when nobody is left. */
+  /**
+   * Stops accepting, closes all connections, and resolves when none is left.
+   */
   async drain({ spread }: DrainOptions): Promise<void> {
     if (this.#isDraining) return;
     this.#isDraining = true;
@@ -71,7 +73,7 @@ export class DrainingServer {
     await Promise.all(
       Array.from(this.#connections, async (ws, i) => {
         await new Promise((resolve) => setTimeout(resolve, i * pause));
-        // What the client has sent before it heard of it is still received.
+        // Messages that the client has sent meanwhile are still received.
         await dismiss(ws);
       }),
     );
@@ -102,7 +104,7 @@ if (import.meta.main) {
   });
   const { hostname, port } = flags;
   try {
-    // Linux hands each new connection to one of those who listen. (Deno wants
+    // Linux hands each new connection to one of the listeners. (Deno wants
     // --unstable-net for it.)
     const listener = tryToListen(
       flags,

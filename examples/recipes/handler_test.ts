@@ -1,5 +1,5 @@
 /**
- * Testing a handler without a network: no port, no permission, and a peer that
+ * Tests of a handler without a network: no port, no permission, and a peer that
  * does whatever a test needs.
  *
  * ```sh
@@ -18,7 +18,7 @@ import {
 import { duplexPair, type DuplexPairOptions } from "../../testing.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-/** What is tested: adds up the numbers that it gets. */
+/** The handler under test: adds up the numbers that it gets. */
 async function addUp(ws: WebSocketConnection): Promise<void> {
   let sum = 0;
   for await (const message of ws) {
@@ -31,15 +31,15 @@ async function addUp(ws: WebSocketConnection): Promise<void> {
 /** A client of the handler, the stream beneath it, and how the handler ends. */
 async function start(options?: DuplexPairOptions) {
   const [here, there] = duplexPair(options);
-  const highWaterMark = 1024; // little, so that somebody has to wait soon
+  const highWaterMark = 1024; // little, so that senders soon have to wait
   const accepting = accept(here, { highWaterMark });
   const ws = await connect("ws://test/", { highWaterMark, dial: () => there });
   const ended = addUp(await accepting);
-  ended.catch(() => {}); // a test looks at it, or does not
+  ended.catch(() => {}); // not every test looks at it
   return { ws, stream: there, ended };
 }
 
-/** Registers a test that needs no permission, and so has none. */
+/** Registers a test that runs without any permission. */
 function test(name: string, run: () => Promise<void>): void {
   Deno.test({ name, permissions: "none", fn: run });
 }

@@ -35,7 +35,7 @@ export interface ReconnectOptions extends ConnectOptions {
    */
   maxDelay?: number;
   /**
-   * Told of each delay, and what for.
+   * Called with each delay, and its reason.
    *
    * @default {undefined} (nobody is)
    */
@@ -48,7 +48,7 @@ export interface ReconnectOptions extends ConnectOptions {
   random?: () => number;
 }
 
-/** How long to wait: anything up to a time that doubles ("full jitter"). */
+/** A random delay up to a limit that doubles ("full jitter"). */
 export function delayBefore(
   attempt: number,
   { firstDelay = 500, maxDelay = 30_000, random = Math.random }:
@@ -57,7 +57,7 @@ export function delayBefore(
   return random() * Math.min(maxDelay, firstDelay * 2 ** (attempt - 1));
 }
 
-/** Whether it makes sense to try again after this. */
+/** Whether it makes sense to try again after this error. */
 function isPassing(error: unknown): boolean {
   if (error instanceof HandshakeError) {
     const { status } = error; // 0: there was no answer
@@ -66,10 +66,10 @@ function isPassing(error: unknown): boolean {
   return error instanceof Error && !MISTAKES.some((it) => error instanceof it);
 }
 
-// Those of the program's, such as a malformed address.
+// Mistakes of the program, such as a malformed address.
 const MISTAKES = [TypeError, SyntaxError, RangeError, Deno.errors.NotCapable];
 
-// Of the codes that a server closes with, those that say nothing of the client.
+// The close codes that do not put the blame on the client.
 const PASSING: ReadonlySet<number> = new Set([
   CloseCode.GoingAway,
   CloseCode.AbnormalClosure,
@@ -79,7 +79,7 @@ const PASSING: ReadonlySet<number> = new Set([
   CloseCode.BadGateway,
 ]);
 
-/** A connection that has lasted so long was a good one, in milliseconds. */
+/** After a connection of this length, delays begin anew, in milliseconds. */
 const GOOD = 10_000;
 
 /**

@@ -13,7 +13,7 @@
 import { CloseCode, type WebSocketConnection } from "../../mod.ts";
 import { HOST_FLAG, portFlag, readFlags, runServer } from "../_command_line.ts";
 
-/** Where the TCP server is. */
+/** The address of the TCP server. */
 export interface Destination {
   hostname: string;
   port: number;
@@ -35,7 +35,7 @@ export async function bridge(
 ): Promise<void> {
   let tcp: Deno.TcpConn;
   try {
-    // Nor for longer than somebody waits for it.
+    // It is given up, too, when the WebSocket is closed meanwhile.
     const gone = new AbortController();
     ws.closed.then(() => gone.abort());
     const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(timeout)]);
@@ -45,9 +45,10 @@ export async function bridge(
     return;
   }
   tcp.setNoDelay(true);
-  // pipeTo() waits for each write, and hands on how a stream ends: a Close frame
-  // ends the TCP connection, its end closes the WebSocket with 1000, and what
-  // breaks breaks the other one, which the pipe the other way fails by.
+  // pipeTo() waits for each write, and passes on how a stream ends: a Close
+  // frame ends the TCP connection, its end closes the WebSocket with 1000, and
+  // an error of one side aborts the other, so that the pipe in the other
+  // direction fails.
   const messages = ws.readable as ReadableStream<Uint8Array<ArrayBuffer>>;
   await Promise.allSettled([
     messages.pipeTo(tcp.writable),
@@ -67,13 +68,13 @@ if (import.meta.main) {
     },
     "to-port": {
       type: "number",
-      default: 7, // where echoes used to be
+      default: 7, // the port of the echo service
       min: 1,
       max: 65535,
       help: "and its port",
     },
   });
-  // Clients never say where to: they would reach whatever this machine can.
+  // Clients cannot choose where to: they could reach whatever this machine can.
   const to = { hostname: flags["to-hostname"], port: flags["to-port"] };
   await runServer("ws", flags, {
     textAs: "bytes",

@@ -31,13 +31,13 @@ import { readPage } from "../_page.ts";
 const INTERVAL = 100;
 const MEBIBYTE = 1024 * 1024;
 
-/** What the client is told. */
+/** The messages to the client. */
 interface Report {
-  /** How many bytes of this upload are through. */
+  /** How many bytes of this upload have been processed. */
   received: number;
-  /** What the server's process takes, in bytes. */
+  /** The memory of the server's process, in bytes. */
   memory: number;
-  /** The SHA-256 of all bytes, in hex digits, when they are through. */
+  /** The SHA-256 of all bytes, in hex digits, at the end. */
   sha256?: string;
 }
 
@@ -64,7 +64,7 @@ async function receiveAll(ws: WebSocketConnection): Promise<void> {
   }
 }
 
-/** What to hand to `serve()`. */
+/** The options for `serve()`. */
 async function uploads(maxMessageSize: number): Promise<ServeOptions> {
   return {
     handler: await readPage(new URL("upload.html", import.meta.url)),
@@ -75,14 +75,14 @@ async function uploads(maxMessageSize: number): Promise<ServeOptions> {
   };
 }
 
-/** What an upload took. */
+/** The result of an upload. */
 interface Figures {
   seconds: number;
   /** The memory of this process in MiB: before it, and at most in its halves. */
   memory: [before: number, firstHalf: number, secondHalf: number];
 }
 
-/** Uploads so many MiB to a server in this process. */
+/** Uploads that many MiB to a server in this process. */
 async function tryOut(
   mebibytes: number,
   options: ServeOptions,
@@ -96,7 +96,7 @@ async function tryOut(
     for (let i = 0; i < mebibytes * 16; i++) {
       part.set([i, i >> 8, i >> 16]);
       hash.update(part);
-      // Whether it is copied before the next one is wanted is not our business.
+      // The stream may reuse its memory: each part is a copy.
       yield part.slice();
     }
   }

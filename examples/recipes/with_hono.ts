@@ -20,7 +20,7 @@ import {
 } from "../../mod.ts";
 import { HOST_FLAG, portFlag, readFlags, runServer } from "../_command_line.ts";
 
-/** What to serve: give it to `serve()`. */
+/** The options for `serve()`. */
 export function rooms(): ServeOptions {
   const hub = new Hub();
 
@@ -36,7 +36,7 @@ export function rooms(): ServeOptions {
 
   return {
     handler: (request) => app.fetch(request),
-    // The app does not see the requests for WebSockets.
+    // The app does not get the requests for WebSockets.
     onRequest({ target }): void {
       if (!/^\/rooms\/\w+$/.test(target)) {
         throw new HandshakeError(`There is no such room, got [${target}]`, {

@@ -7,7 +7,7 @@
 import { type Flags, portFlag, SERVER_FLAGS } from "../_command_line.ts";
 import { DANMAKU_FLAGS } from "../danmaku/flags.ts";
 
-/** What each process has to know. */
+/** The flags that each process gets. */
 export const WORKER_FLAGS = {
   port: portFlag(8003),
   hostname: SERVER_FLAGS.hostname,

@@ -26,7 +26,7 @@ import { WORKER_FLAGS } from "./flags.ts";
 /** How long to wait before a process that has ended is started again. */
 const RESTART_PAUSE = 1000;
 
-/** Starts processes, passes on what they say, and ends them. */
+/** Starts processes, passes on their output, and ends them. */
 class Fleet {
   readonly #args: readonly string[];
   readonly #redis: string;
@@ -125,7 +125,7 @@ class Fleet {
     this.#isStopping = true;
     await Promise.all(
       Array.from(this.#workers.values(), async (worker) => {
-        // It shuts down when nobody can talk to it any more.
+        // It shuts down when its standard input ends.
         await worker.stdin.close().catch(() => {});
         await worker.status;
       }),
@@ -133,7 +133,10 @@ class Fleet {
   }
 }
 
-/** A port that somebody else shares would be shared with them. */
+/**
+ * Checks that no other program listens at the port, which would be shared with
+ * it.
+ */
 function assertFree(hostname: string, port: number): void {
   tryToListen({ hostname, port }, () => Deno.listen({ hostname, port }))
     .close();
@@ -168,7 +171,7 @@ if (import.meta.main) {
       await fleet.stop();
       return 0;
     });
-    // The first one tells whether it works, and at which port.
+    // The first one shows whether it works, and chooses the port.
     const shared = await fleet.start("1", port);
     await Promise.all(
       Array.from(

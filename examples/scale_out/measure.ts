@@ -76,7 +76,7 @@ class Fleet implements AsyncDisposable {
     return fleet;
   }
 
-  /** How much memory its workers take, in bytes, as `ps` says. */
+  /** The memory of its workers, in bytes, as `ps` reports it. */
   async memory(): Promise<number> {
     const { stdout } = await new Deno.Command("ps", {
       args: ["-o", "rss=", "-p", this.pids.join(",")],
@@ -131,7 +131,7 @@ class Counter {
 /** A viewer that reads what it gets. */
 class Viewer {
   readonly arrivals = new Map<string, number>();
-  /** All bytes of the updates that had comments, and how many comments. */
+  /** The bytes of all updates with comments, and the number of comments. */
   bytes = 0;
   comments = 0;
 
@@ -172,8 +172,8 @@ function percentile(values: readonly number[], p: number): number {
 }
 
 /**
- * Somebody says as much as goes through, for some seconds: so many comments are
- * under way at any time.
+ * One viewer comments as fast as possible for some seconds: that many comments
+ * are under way at any time.
  *
  * @returns How many comments a second reached all viewers together.
  */
@@ -190,8 +190,8 @@ async function measureFanOut(
   const counters = await Promise.all(
     Array.from({ length: viewers }, () => Counter.enter(port, room)),
   );
-  await pause(1000); // the number of viewers has been told
-  // No more is said than the witness has heard, but for a few.
+  await pause(1000); // until the number of viewers has been sent
+  // Only a few comments are sent that the witness has not heard.
   let isOver = false;
   const talk = (async () => {
     for (let said = 0; !isOver; said++) {
@@ -200,7 +200,7 @@ async function measureFanOut(
       if (said % 20 === 0) await pause(0);
     }
   })();
-  await pause(1000); // compiled, and under way
+  await pause(1000); // to warm up
   const count = () => ({
     bytes: counters.reduce((sum, counter) => sum + counter.bytes, 0),
     witnessed: [witness.bytes, witness.comments] as const,
@@ -220,7 +220,7 @@ async function measureFanOut(
 }
 
 /**
- * Says something every now and then.
+ * Comments now and then.
  *
  * @returns How long it took to come back, and to reach another process, in
  * milliseconds.
@@ -241,7 +241,7 @@ async function measureLatency(
   for (let i = 0; i < comments; i++) {
     said.set(`${i}`, performance.now());
     here.say(`${i}`);
-    await pause(50); // each goes out alone
+    await pause(50); // so that each goes out alone
   }
   await pause(500);
   const times = (viewer: Viewer) =>

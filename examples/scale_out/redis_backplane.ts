@@ -26,7 +26,7 @@ export interface RedisBackplaneOptions {
    */
   prefix?: string;
   /**
-   * Told when Redis goes away, is tried again, and is back: a line each.
+   * Called with a line when Redis goes away, is tried again, and is back.
    *
    * @default {undefined} (nobody is)
    */
@@ -79,10 +79,10 @@ export class RedisBackplane implements Backplane {
         this.#isStarted ? this.#pause(retries) : cause,
     };
     return {
-      // What can't be sent now is not sent later.
+      // A message that can't be sent now is not sent later.
       disableOfflineQueue: true,
       commandsQueueMaxLength: MAX_WAITING,
-      // They are Redis Enterprise's, and ask for the environment.
+      // A feature of Redis Enterprise, which would read the environment.
       maintNotifications: "disabled",
       // A peer that is gone without a word is noticed.
       pingInterval: 10_000,
@@ -121,7 +121,7 @@ export class RedisBackplane implements Backplane {
     return backplane;
   }
 
-  /** Whether messages go both ways at the moment. */
+  /** Whether both connections work at the moment. */
   get isConnected(): boolean {
     return this.#publisher.isReady && this.#receiver.isReady;
   }
@@ -136,7 +136,7 @@ export class RedisBackplane implements Backplane {
   ): BackplaneSubscription {
     const channel = this.#prefix + topic;
     const ready = Promise.withResolvers<void>();
-    ready.promise.catch(() => {}); // nobody has to look
+    ready.promise.catch(() => {}); // callers may ignore it
     const subscription = { receive, ready };
     this.#subscriptions.set(channel, subscription);
     this.#join(channel, subscription);
@@ -160,7 +160,7 @@ export class RedisBackplane implements Backplane {
     );
   }
 
-  /** Redis is there, and does not want to: it has no memory, or no permission. */
+  /** Redis has refused: it has no memory, or the user no permission. */
   #onRefused(
     channel: string,
     subscription: Subscription,
@@ -201,7 +201,7 @@ export class RedisBackplane implements Backplane {
 
   // --- Coming and going ----------------------------------------------------
 
-  /** Doubles, up to the longest; not at the same moment in all processes. */
+  /** A delay that doubles up to the longest, and differs between processes. */
   #pause(retries: number): number {
     const [first, longest] = this.#options.backoff ?? [100, 5000];
     const pause = Math.min(longest, first * 2 ** retries);
@@ -243,7 +243,7 @@ export class RedisBackplane implements Backplane {
   }
 }
 
-/** What is wrong, in a few words. */
+/** A short description of an error. */
 export function reasonOf(error: unknown): string {
   if (error instanceof AggregateError) return reasonOf(error.errors[0]);
   const { code, message } = error as Error & { code?: string };
@@ -258,7 +258,7 @@ function encode({ data, ...rest }: BackplaneMessage): string {
     : JSON.stringify({ ...rest, bytes: data.toBase64() });
 }
 
-/** `undefined` for what no hub has published. */
+/** Decodes a message; `undefined` if it is not a hub's. */
 function decode(text: string): BackplaneMessage | undefined {
   try {
     const { bytes, ...rest } = JSON.parse(text);

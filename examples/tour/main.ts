@@ -45,7 +45,7 @@ if (import.meta.main) {
   const visits = new Visits();
   runServer("http", flags, {
     handler: pages,
-    origins: ["*"], // checkOrigin() knows better
+    origins: ["*"], // checkOrigin() judges them
     onRequest,
     onConnection: (ws) => visits.serve(ws),
     tap: (conn) =>

@@ -1,7 +1,7 @@
 /**
  * The tour's connections. A page opens two with an id that it makes up:
- * `/inspect/ID` first, on which it gives orders and is told what passes on the
- * other one, `/tour/ID`. All that concerns the inspection goes over the former,
+ * `/inspect/ID` first, on which it gives orders and gets reports on the
+ * other one, `/tour/ID`. Reports go over the former alone,
  * so that reports do not report themselves.
  *
  * @module
@@ -20,7 +20,7 @@ import {
 } from "../../mod.ts";
 import type { Handshake, SeenFrame } from "./wiretap.ts";
 
-// 128 bits, so that nobody finds the frames of others.
+// 128 bits, so that nobody can guess the id of another page.
 const PATH = /^\/(inspect|tour)\/([0-9a-f]{32})(\?.*)?$/;
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -45,7 +45,7 @@ export function checkOrigin({ origin, host, target }: UpgradeRequest): void {
   });
 }
 
-/** What a page may ask for. */
+/** The orders of a page. */
 type Order =
   | { do: "ping" }
   | { do: "push"; on: boolean }
@@ -63,7 +63,7 @@ export class Visits {
     else await echo(ws);
   }
 
-  /** Whom to tell about the frames behind a handshake. */
+  /** The visit to report the frames of a connection to. */
   find(handshake: Handshake): ((frame: SeenFrame) => void) | undefined {
     const [, kind, id = ""] = PATH.exec(handshake.target) ?? [];
     return kind === "tour"
@@ -107,7 +107,7 @@ async function echo(ws: WebSocketConnection): Promise<void> {
   for await (const message of ws) await ws.send(message);
 }
 
-/** One page: what inspects, and what is inspected. */
+/** One page: the connection that inspects, and the one that is inspected. */
 class Visit {
   readonly #inspector: WebSocketConnection;
   #ws: WebSocketConnection | undefined;
@@ -119,7 +119,7 @@ class Visit {
     this.#inspector = inspector;
   }
 
-  /** Tells the page, unless it is too far behind. */
+  /** Sends a report to the page, unless it is too far behind. */
   report(report: Record<string, unknown>): void {
     if (!this.#inspector.isOpen) return;
     if (this.#inspector.bufferedAmount > BACKLOG) {
@@ -132,13 +132,13 @@ class Visit {
   }
 
   #tell(report: Record<string, unknown>): void {
-    // Nobody waits for it: the backlog above is what holds it back.
+    // Not awaited: the limit on the backlog above is enough.
     this.#inspector.send(JSON.stringify(report)).catch(() => {});
   }
 
   onHandshake(handshake: Handshake): (frame: SeenFrame) => void {
     const { request, response, key, accept } = handshake;
-    // What acceptKey() of handshake.ts does, step by step.
+    // The steps of acceptKey() in handshake.ts.
     const text = new TextEncoder().encode(key + GUID);
     const digest = crypto.subtle.digestSync("SHA-1", text);
     const connection = ++this.#connections;
@@ -199,7 +199,7 @@ class Visit {
     }
   }
 
-  /** Begins, or stops, to send what nobody has asked for. */
+  /** Begins, or stops, to push messages. */
   #push(on: boolean): void {
     clearInterval(this.#pusher);
     this.#pusher = undefined;
@@ -207,7 +207,7 @@ class Visit {
     if (!on || ws === undefined) return;
     let progress = 0;
     this.#pusher = setInterval(() => {
-      // A page that does not read is not given more to read.
+      // Nothing is sent to a page that does not read.
       if (!ws.isOpen || ws.bufferedAmount > 0) return;
       progress += PUSH_STEP;
       ws.send(JSON.stringify({ progress, of: 100 })).catch(() => {});

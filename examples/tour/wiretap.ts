@@ -1,5 +1,5 @@
 /**
- * Listens in on a connection: takes the handshake and the frames off the bytes
+ * Listens in on a connection: finds the handshake and the frames in the bytes
  * that pass, and changes nothing. The tour shows what it sees.
  *
  * @module
@@ -18,7 +18,7 @@ import {
 } from "../../handshake.ts";
 import { Tap } from "../_tap.ts";
 
-/** Who sent something. */
+/** The sender of a frame. */
 export type Sender = "client" | "server";
 
 /** The heads of an opening handshake. */
@@ -46,9 +46,9 @@ export interface SeenFrame {
 
 /** What came out of a compressed payload. */
 export interface Inflated {
-  /** How much it is, in bytes. */
+  /** Its length, in bytes. */
   readonly length: number;
-  /** As much of it as is kept. */
+  /** Its beginning, as much of it as is kept. */
   readonly start: Uint8Array<ArrayBuffer>;
 }
 
@@ -59,14 +59,14 @@ export interface WiretapOptions {
   /** The extensions that the server supports. */
   extensions?: readonly Extension[];
   /**
-   * Told when a connection becomes a WebSocket.
+   * Called when a connection becomes a WebSocket.
    *
-   * @returns Whom to tell of its frames; `undefined` to stop listening.
+   * @returns The receiver of its frames; `undefined` to stop listening.
    */
   onUpgrade(handshake: Handshake): ((frame: SeenFrame) => void) | undefined;
 }
 
-// More than a head may have. A longer upload is none of our business.
+// More than a head may have. Longer uploads are not looked at.
 const MAX_REQUEST_LENGTH = 64 * 1024;
 
 const MAX_INFLATED_LENGTH = 64 * 1024 * 1024;
@@ -75,17 +75,17 @@ const MAX_INFLATED_LENGTH = 64 * 1024 * 1024;
 // times as much of it.
 const SLICE = 1024;
 
-// For how long it may go on, in milliseconds, until others have had their turn.
+// For how long it may work, in milliseconds, before others get a turn.
 const TURN = 10;
 
 const SWITCHING = new TextEncoder().encode("HTTP/1.1 101 ");
 
-/** Looks at what passes. */
+/** Looks at the bytes that pass. */
 export class Wiretap extends Tap {
   readonly #options: WiretapOptions;
   #request: Uint8Array | undefined = new Uint8Array(0);
   #cutters: Record<Sender, FrameCutter> | undefined;
-  // How much of what is to be written has been looked at already.
+  // How many of the bytes to be written have been looked at already.
   #ahead = 0;
 
   constructor(conn: Deno.Conn, options: WiretapOptions) {
@@ -101,7 +101,7 @@ export class Wiretap extends Tap {
   }
 
   override async write(bytes: Uint8Array): Promise<number> {
-    // Before the peer can answer; what is not written is given here again.
+    // Before the peer can answer. Bytes that are not written come here again.
     await this.#onWrite(bytes.subarray(this.#ahead));
     this.#ahead = bytes.length;
     const length = await super.write(bytes);
@@ -130,7 +130,7 @@ export class Wiretap extends Tap {
     try {
       await this.#onUpgrade(request, bytes);
     } catch {
-      // What has been kept is no head: nothing is shown, but all is served.
+      // It is no head: nothing is shown, but everything is served.
     }
   }
 
@@ -158,7 +158,7 @@ export class Wiretap extends Tap {
   }
 }
 
-/** Cuts bytes into frames, and lets others in when that takes long. */
+/** Cuts bytes into frames, and gives others a turn when that takes long. */
 async function cut(cutter: FrameCutter, bytes: Uint8Array): Promise<void> {
   let end = performance.now() + TURN;
   for (let at = 0; at < bytes.length; at += SLICE) {
@@ -170,7 +170,7 @@ async function cut(cutter: FrameCutter, bytes: Uint8Array): Promise<void> {
 }
 
 /**
- * The extension that was agreed on, once more for either direction: to inflate
+ * A second instance of the negotiated extension for each direction: to inflate
  * what passes without touching the state of the connection's own.
  */
 function mirror(

@@ -216,7 +216,9 @@ export function assertIsError<E extends Error = Error>(
   check(false, `Expected message ${message} to include ${msgMatches}`, msg);
 }
 
-/** The other side of the overloads: after the function, a message or a class comes first. */
+/**
+ * Implements both overloads: behind the function stands a class or a message.
+ */
 function checkThrown(
   error: unknown,
   ErrorClass: Class<Error> | string | undefined,

@@ -32,7 +32,7 @@ function digestSync(
   return new Uint8Array(hash).buffer;
 }
 
-/** The members of an interface whose methods want their own `this`. */
+/** Adds members to an interface whose methods need their own `this`. */
 function inherit<T extends object, U extends object>(base: T, own: U): T & U {
   return new Proxy(own, {
     get(target, key) {
