@@ -27,7 +27,6 @@ import {
   workerFolder,
 } from "./_runtimes.ts";
 import { sha1Source } from "../_sha1.ts";
-import { weigh, WEIGHED } from "../bench/weigh.ts";
 import { SUITES } from "./_suites.ts";
 import { SUITES_OF_NODE } from "./_suites_of_node.ts";
 
@@ -405,30 +404,6 @@ Deno.test("docs/runtimes.md links to tests of the runtime", async () => {
     }
   }
   assertEquals([...used].sort(), Object.keys(references).sort());
-});
-
-Deno.test({
-  name: "docs/runtimes.md tells what the modules weigh, within 5 %",
-  ...UNSANITIZED,
-  fn: async () => {
-    const [, ...rows] = tablesOf(page).at(-1)!;
-    assertEquals(
-      rows.map(([name]) => name!.replaceAll("`", "")),
-      WEIGHED.map(([name]) => name),
-    );
-    for (const [index, [name, files]] of WEIGHED.entries()) {
-      const told = rows[index]!.slice(1).map((it) =>
-        Number(it.replace(",", ""))
-      );
-      for (const [column, bytes] of (await weigh(files)).entries()) {
-        const off = Math.abs(told[column]! / bytes - 1);
-        assert(
-          off < 0.05,
-          `${name}: ${told[column]} bytes, which are ${bytes}`,
-        );
-      }
-    }
-  },
 });
 
 Deno.test("Deno: @std/crypto computes digests, unless it is bundled out", () => {
