@@ -18,21 +18,36 @@ interface Property {
   readonly jsDoc?: { readonly tags?: readonly Tag[] };
 }
 
+/** A function, method or constructor. */
+interface Callable {
+  readonly name?: string;
+  readonly params?: readonly unknown[];
+  readonly functionDef?: { readonly params: readonly unknown[] };
+}
+
+/** As much of a declaration as is looked at. */
+interface Declaration {
+  readonly kind: string;
+  readonly def: Callable & {
+    readonly properties?: readonly Property[];
+    readonly methods?: readonly Callable[];
+    readonly constructors?: readonly Callable[];
+    readonly extends?: readonly { readonly repr: string }[] | string;
+  };
+}
+
 /** As much of the output of `deno doc --json` as is looked at. */
 interface Documentation {
   readonly nodes: Record<string, {
     readonly symbols: readonly {
       readonly name: string;
-      readonly declarations: readonly {
-        readonly kind: string;
-        readonly def: { readonly properties?: readonly Property[] };
-      }[];
+      readonly declarations: readonly Declaration[];
     }[];
   }>;
 }
 
-/** Every option of every public interface, with its `@default`. */
-async function defaults(): Promise<Map<string, string | undefined>> {
+/** All public declarations, with the names of their symbols. */
+async function declarations(): Promise<[name: string, Declaration][]> {
   const { exports } = JSON.parse(
     await Deno.readTextFile(new URL("deno.json", ROOT)),
   );
@@ -43,23 +58,67 @@ async function defaults(): Promise<Map<string, string | undefined>> {
   }).output();
   assertEquals(code, 0);
   const { nodes }: Documentation = JSON.parse(new TextDecoder().decode(stdout));
+  return Object.values(nodes).flatMap(({ symbols }) =>
+    symbols.flatMap(({ name, declarations }) =>
+      declarations.map((it): [string, Declaration] => [name, it])
+    )
+  );
+}
+
+/** Every option of every public interface, with its `@default`. */
+async function defaults(): Promise<Map<string, string | undefined>> {
   const found = new Map<string, string | undefined>();
-  for (const { symbols } of Object.values(nodes)) {
-    for (const { name, declarations } of symbols) {
-      if (!OPTIONS.test(name)) continue;
-      for (const { def, kind } of declarations) {
-        if (kind !== "interface") continue;
-        for (const option of def.properties ?? []) {
-          if (!option.optional) continue;
-          const tag = option.jsDoc?.tags?.find(({ kind }) =>
-            kind === "default"
-          );
-          found.set(`${name}.${option.name}`, tag?.value);
-        }
-      }
+  for (const [name, { def, kind }] of await declarations()) {
+    if (!OPTIONS.test(name) || kind !== "interface") continue;
+    for (const option of def.properties ?? []) {
+      if (!option.optional) continue;
+      const tag = option.jsDoc?.tags?.find(({ kind }) => kind === "default");
+      found.set(`${name}.${option.name}`, tag?.value);
     }
   }
   return found;
+}
+
+/** What the page calls an object of a class, or of an interface with methods. */
+const OBJECTS: Record<string, string> = {
+  Hub: "hub",
+  Server: "server",
+  WebSocketConnection: "ws",
+  WebSocketProtocol: "protocol",
+};
+
+/** Everything that can be called, by the names in the page. */
+function calls([symbol, { kind, def }]: [string, Declaration]): Callable[] {
+  const named = (name: string, { functionDef, params }: Callable) => ({
+    name: `${name}()`,
+    params: functionDef?.params ?? params ?? [],
+  });
+  if (kind === "function") return [named(symbol, def)];
+  const object = OBJECTS[symbol] ?? symbol;
+  return [
+    ...(def.constructors ?? []).map((it) => named(`new ${symbol}`, it)),
+    ...(def.methods ?? []).map((it) => named(`${object}.${it.name}`, it)),
+  ];
+}
+
+/** The interface of each function's options, and those that it extends. */
+async function takers(): Promise<Set<string>> {
+  const all = await declarations();
+  const parents = new Map(all.map(([name, { def }]) => [
+    name,
+    Array.isArray(def.extends) ? def.extends.map(({ repr }) => repr) : [],
+  ]));
+  return new Set(
+    all.flatMap(calls).flatMap(({ name, params }) =>
+      Array.from(
+        JSON.stringify(params).matchAll(/"typeName":"(\w+)"/g),
+        ([, type = ""]) => type,
+      ).filter((type) => OPTIONS.test(type)).map((type) => {
+        const others = parents.get(type)!.filter((it) => it !== "ErrorOptions");
+        return `${name}: ${[type, ...others].join(", ")}`;
+      })
+    ),
+  );
 }
 
 /** How the table writes a default. */
@@ -110,4 +169,19 @@ Deno.test("options.md has each option once, with the default that is documented"
     }
   }
   assertEquals(wrong, []);
+});
+
+Deno.test("options.md tells which function takes which options", async () => {
+  const text = await Deno.readTextFile(new URL("docs/options.md", ROOT));
+  const rows = tableRows(text, ["function", "interface", "and those of"]);
+  const told = rows.flatMap((row) => {
+    const [functions, type, others] = Object.values(row).map((cell) =>
+      cell.replaceAll("`", "").split(", ").filter((it) => it !== "")
+    );
+    return functions!.map((name) =>
+      `${name}: ${[...type!, ...others!].join(", ")}`
+    );
+  });
+  assert(told.length > 30, `${told.length} functions`);
+  assertEquals(told.sort(), [...await takers()].sort());
 });
