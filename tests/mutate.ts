@@ -61,6 +61,7 @@ const TESTS: Record<string, string[]> = {
   "protocol.ts": PROTOCOL,
   "_at_least.ts": [...PROTOCOL, "options_test.ts"],
   "_buffers.ts": [...PROTOCOL, "output_test.ts"],
+  "_bytes_of.ts": ["protocol_sending_test.ts", "prepared_test.ts"],
   "_events.ts": PROTOCOL,
   "_header_reader.ts": PROTOCOL,
   "_incoming_message.ts": PROTOCOL,
