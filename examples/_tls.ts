@@ -25,7 +25,7 @@ export interface Pem {
 const FAREWELL = 1000;
 
 // The sizes of a relay's buffer, in bytes: the small one while little arrives.
-const SMALLEST = 1024;
+const SMALLEST = 4096;
 const LARGEST = 65536;
 
 const INSIDE = { hostname: "127.0.0.1", port: 0 };
@@ -91,6 +91,8 @@ class Relayed implements ByteDuplex {
   readonly #ends: Deno.TcpConn[];
   readonly #tls: Deno.TlsConn;
   readonly #outwards: Promise<void>;
+  #isWanted = false;
+  #wake = (): void => {};
   #farewell: ReturnType<typeof setTimeout> | undefined;
 
   constructor(outside: Deno.TcpConn, bridge: Deno.TcpConn, tls: Deno.TlsConn) {
@@ -100,16 +102,33 @@ class Relayed implements ByteDuplex {
     this.#outwards = relay(bridge, outside);
     const cut = (): void => this.#cut();
     // A failure of one direction ends both.
-    Promise.all([relay(outside, bridge), this.#outwards]).then(cut, cut);
+    const inwards = relay(outside, bridge, () => this.#wanted());
+    Promise.all([inwards, this.#outwards]).then(cut, cut);
   }
 
   /** `serve()` takes a connection with this method for one of TLS. */
   async handshake(): Promise<void> {
+    this.#want();
     await this.#tls.handshake();
   }
 
-  read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
-    return this.#tls.read(into);
+  async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    this.#want();
+    const length = await this.#tls.read(into);
+    this.#isWanted = false;
+    return length;
+  }
+
+  #want(): void {
+    this.#isWanted = true;
+    this.#wake();
+  }
+
+  /** Resolves while the server reads: a peer that waits for its turn costs nothing. */
+  async #wanted(): Promise<void> {
+    while (!this.#isWanted) {
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
   }
 
   write(bytes: Uint8Array): Promise<number> {
@@ -134,17 +153,22 @@ class Relayed implements ByteDuplex {
 }
 
 /** Relays one direction until it ends. */
-async function relay(from: Deno.TcpConn, to: Deno.TcpConn): Promise<void> {
+async function relay(
+  from: Deno.TcpConn,
+  to: Deno.TcpConn,
+  wanted?: () => Promise<void>,
+): Promise<void> {
   let buffer = new Uint8Array(SMALLEST);
   for (;;) {
+    await wanted?.();
     const length = await from.read(buffer);
     if (length === null) break;
     for (let rest = buffer.subarray(0, length); rest.length > 0;) {
       rest = rest.subarray(await to.write(rest));
     }
-    if (length === buffer.length && length < LARGEST) {
-      buffer = new Uint8Array(length * 4);
-    } else if (length <= SMALLEST && buffer.length > SMALLEST) {
+    const isFull = length === buffer.length;
+    if (isFull && length < LARGEST) buffer = new Uint8Array(LARGEST);
+    else if (length < SMALLEST && buffer.length > SMALLEST) {
       buffer = new Uint8Array(SMALLEST);
     }
   }
