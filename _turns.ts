@@ -60,6 +60,9 @@ const TAKERS = 4;
 // The most work that a taker had when its turn came. One that waits with less,
 // since it is new or was idle, is counted as only one turn behind this:
 // otherwise it could keep the thread until it had worked as long as all others.
+// One that waits with more, since it has worked while nobody had to wait, is
+// counted as only one turn ahead: otherwise newcomers could keep the thread until
+// they had worked as long as it has.
 let least = 0;
 
 // How long all takers together may work before others get a turn, in
@@ -92,7 +95,7 @@ export function takeTurns(taker: TurnTaker): void {
     }, 0);
     return;
   }
-  taker.work = Math.max(taker.work, least - TURN);
+  taker.work = Math.min(Math.max(taker.work, least - TURN), least + TURN);
   resting.push(taker);
   const now = performance.now();
   if (timer === undefined) setAt = now;

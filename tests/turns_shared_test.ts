@@ -4,6 +4,7 @@ import { pattern } from "./_bytes.ts";
 import { open, quiet, withClock } from "./_connection.ts";
 import { COUNT, flood, TURN, WORK } from "./_flood.ts";
 import { binary } from "./_protocol.ts";
+import { takeTurns, type TurnTaker } from "../_turns.ts";
 
 Deno.test("connections do not rest while the event loop serves others anyway", async () => {
   await withClock(async (clock) => {
@@ -55,5 +56,30 @@ Deno.test("a connection with little work does not wait for all busy ones", async
     assert(after - before < 10, `${after - before} others first`);
     for (const it of [ws, ...floods.map(({ ws }) => ws)]) it.terminate();
     await clock.advance(TURN);
+  });
+});
+
+Deno.test("a connection that worked for hours does not wait until newcomers have, too", async () => {
+  await withClock(async (clock) => {
+    let turns = 0;
+    let isOver = false;
+    const rest = (taker: TurnTaker) => takeTurns(taker);
+    for (let left = 8; left > 0; left--) {
+      rest({
+        work: 0,
+        onMicrotask() {},
+        onTurn() {
+          turns++;
+          this.work += 10;
+          if (!isOver) rest(this);
+        },
+      });
+    }
+    rest({ work: 1e7, onMicrotask() {}, onTurn: () => isOver = true });
+    while (!isOver) {
+      assert(turns < 100, "others first");
+      await clock.advance(3);
+    }
+    await clock.advance(100);
   });
 });
