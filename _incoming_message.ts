@@ -61,12 +61,22 @@ export function invalidUtf8(where: string): ProtocolError {
   });
 }
 
+// The buffers that messages were received in, and that are still lent.
+const lent = new WeakSet<ArrayBuffer>();
+
 /**
- * Takes back the memory of a message. One that is a view on received bytes,
- * with its header in front of it, is left alone.
+ * Takes back the memory of a message, once. Only a buffer that was lent for it
+ * is used again: a view on received bytes is left alone, and so is what an
+ * extension made.
  */
 export function reuseMemory(data: Uint8Array<ArrayBuffer>): void {
-  if (data.byteOffset === 0) giveBackBuffer(new Uint8Array(data.buffer));
+  if (lent.delete(data.buffer)) giveBackBuffer(new Uint8Array(data.buffer));
+}
+
+function lendMemory(size: number): Uint8Array<ArrayBuffer> {
+  const memory = lendBuffer(size);
+  lent.add(memory.buffer);
+  return memory;
 }
 
 /** Takes messages one after the other, frame by frame and part by part. */
@@ -329,7 +339,7 @@ export class IncomingMessage {
   }
 
   #move(size: number): void {
-    const larger = this.reusesMemory ? lendBuffer(size) : new Uint8Array(size);
+    const larger = this.reusesMemory ? lendMemory(size) : new Uint8Array(size);
     if (this.#filled > 0) larger.set(this.#memory!.subarray(0, this.#filled));
     this.#memory = larger;
   }

@@ -1,6 +1,7 @@
 /** Messages in parts as they arrive, and reads straight into their memory. */
 import { assert, assertEquals } from "@std/assert";
 import { type ProtocolEvent, WebSocketProtocol } from "../protocol.ts";
+import { lendBuffer } from "../_buffers.ts";
 import { concat, hex, pattern, utf8 } from "./_bytes.ts";
 import { flip, flipping, repeating } from "./_fake_extensions.ts";
 import {
@@ -544,4 +545,41 @@ Deno.test("reuse: a view on the bytes received is not given back", () => {
   protocol.sendBinary(pattern(900));
   protocol.sendText("a");
   assertEquals(bytes, new Uint8Array(1024).fill(0x11));
+});
+
+Deno.test("reuse: nor is one at the beginning of what is read into, as an extension may pass it on", () => {
+  const extension = flipping({
+    decode: (data, _, output) => output(data as Uint8Array<ArrayBuffer>),
+  });
+  const protocol = new WebSocketProtocol({
+    role: "client",
+    inPlace: true,
+    extension,
+  });
+  protocol.reusesMemory = true;
+  const bytes = wire("client", {
+    ...binary(pattern(1000)),
+    reservedBits: extension.reservedBits,
+  });
+  const read = new Uint8Array(65_536);
+  read.set(bytes.subarray(4));
+  protocol.receive(bytes.slice(0, 4)); // the header alone
+  assertEquals(protocol.nextEvent(), undefined);
+  const [event] = protocol.receive(read.subarray(0, 1000));
+  assert(event?.type === "binary" && event.data.buffer === read.buffer);
+  protocol.reuse(event.data);
+  assert(lendBuffer(65_536).buffer !== read.buffer);
+});
+
+Deno.test("reuse: memory that is given back twice is lent once", () => {
+  const protocol = new WebSocketProtocol({ role: "client" });
+  protocol.reusesMemory = true;
+  const bytes = wire("client", binary(pattern(50_000)));
+  protocol.receive(bytes.slice(0, 100));
+  assertEquals(protocol.nextEvent(), undefined);
+  const [event] = protocol.receive(bytes.slice(100));
+  assert(event?.type === "binary");
+  for (let i = 0; i < 2; i++) protocol.reuse(event.data);
+  const lent = [lendBuffer(65_536), lendBuffer(65_536)];
+  assert(lent[0]!.buffer !== lent[1]!.buffer);
 });
