@@ -111,7 +111,7 @@ export class PakoDeflater implements Deflater {
 }
 
 /** What a compressing stream of `node:zlib` has within. */
-interface NodeStream {
+export interface NodeStream {
   _handle: {
     writeSync(
       flush: number,

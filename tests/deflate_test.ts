@@ -16,7 +16,7 @@ import {
 } from "pako";
 import { permessageDeflate } from "../deflate.ts";
 import type { ExtensionParameters, NegotiatedExtension } from "../extension.ts";
-import { isUsable, PakoDeflater } from "../_deflater.ts";
+import { isUsable, type NodeStream, PakoDeflater } from "../_deflater.ts";
 import { decodeFrameHeader, ProtocolError, type Role } from "../frame.ts";
 import { History, Inflater, PIECE_SIZE } from "../_inflater.ts";
 import { Leases, Spares } from "../_leases.ts";
@@ -973,6 +973,10 @@ Deno.test("a first message is like any other: its distances, its last blocks, it
       "Too many last blocks",
     );
     assertEquals(error.closeCode, 1008);
+    const used = new Inflater(15);
+    used.push(allowed, ignore);
+    used.finish(ignore);
+    assertThrows(() => used.push(refused, ignore), ProtocolError);
   }
   // Nothing but what RFC 7692 §7.2.1 removes.
   new Inflater(15).finish(() => {
@@ -1022,6 +1026,25 @@ Deno.test("a node:zlib that cannot do what is asked of it is not used", () => {
   const _writeState = new Uint32Array([65536, 0]);
   assertEquals(
     isUsable({ createDeflateRaw: () => ({ _handle, _writeState }) }),
+    false,
+  );
+  // One that stores, and so refers to nothing (RFC 1951 §3.2.4)
+  const storing = {
+    ..._handle,
+    writeSync(
+      ...[, input, from, length, output, , room]: Parameters<
+        NodeStream["_handle"]["writeSync"]
+      >
+    ) {
+      const size = [length & 0xff, length >> 8];
+      const sent = input.subarray(from, from + length);
+      const block = [0, ...size, ...size.map((byte) => ~byte & 0xff), ...sent];
+      output.set(block);
+      _writeState.set([room - block.length, 0]);
+    },
+  };
+  assertEquals(
+    isUsable({ createDeflateRaw: () => ({ _handle: storing, _writeState }) }),
     false,
   );
 });
