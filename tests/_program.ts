@@ -132,12 +132,12 @@ async function run(name: string): Promise<string[]> {
   );
   const { command } = tasks[name];
   const permissions = command.match(/ --allow-[^ ]+/g) ?? [];
-  const [file = ""] = /examples\/[^ ]+\.ts/.exec(command) ?? [];
+  const [file = ""] = / examples\/[^ ]+\.ts$/.exec(command) ?? [];
   return [
     "run",
     `--config=${CONFIG}`,
     "--no-prompt",
     ...permissions.map((flag: string) => flag.trim()),
-    file,
+    file.trim(),
   ];
 }

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
 import { connect, type WebSocketConnection } from "../mod.ts";
 import { permessageDeflate } from "../deflate.ts";
+import type { Extension, NegotiatedExtension } from "../extension.ts";
 import { encodeClosePayload, encodeFrame, Opcode, RSV1 } from "../frame.ts";
 import { readPages } from "../examples/tour/pages.ts";
 import { checkOrigin, Visits } from "../examples/tour/visits.ts";
@@ -168,6 +169,55 @@ Deno.test("to look into what passes lets others in", async () => {
   assert(turns >= 3, `${turns} turns`);
 });
 
+Deno.test("a wiretap gives back its decompressors when it is closed", async () => {
+  const deflate = permessageDeflate();
+  let disposed = 0;
+  const counted = (agreed: NegotiatedExtension): NegotiatedExtension =>
+    Object.assign(Object.create(agreed), {
+      reservedBits: agreed.reservedBits,
+      decode: agreed.decode.bind(agreed),
+      dispose() {
+        disposed++;
+        agreed.dispose?.();
+      },
+    });
+  const extension: Extension = {
+    name: deflate.name,
+    offers: () => deflate.offers(),
+    accept: (offer) => counted(deflate.accept(offer)!),
+    confirm: (response) => counted(deflate.confirm(response)),
+  };
+  const field = "Sec-WebSocket-Extensions: permessage-deflate";
+  const begun = encodeFrame({
+    opcode: Opcode.Text,
+    fin: false,
+    reservedBits: RSV1,
+    maskingKey: 0,
+    payload: new Uint8Array([0xf2]),
+  });
+  const conn = {
+    read(into: Uint8Array) {
+      const bytes = concat(utf8(upgrade("/", field)), begun);
+      into.set(bytes);
+      return Promise.resolve(bytes.length);
+    },
+    write: (bytes: Uint8Array) => Promise.resolve(bytes.length),
+    close() {},
+  };
+  const tap = new Wiretap(conn as unknown as Deno.Conn, {
+    keep: KEEP,
+    extensions: [extension],
+    onUpgrade: () => () => {},
+  });
+  await tap.read(new Uint8Array(4096));
+  await tap.write(
+    utf8(`HTTP/1.1 101 Switching Protocols\r\n${field}\r\n\r\n`),
+  );
+  assertEquals(disposed, 0);
+  tap.close();
+  assertEquals(disposed, 2); // one for each direction
+});
+
 Deno.test("pages come first on a connection that becomes a WebSocket", async () => {
   await using server = tour();
   await using inspector = await inspect(server);
@@ -207,6 +257,28 @@ Deno.test("the server pushes at once, and pings and closes when ordered", async 
   await within(pumping);
   const { code, reason } = await ws.closed;
   assertEquals([code, reason], [1001, "Enough"]);
+});
+
+Deno.test("orders to ping wait for the pong of the first", async () => {
+  await using server = tour();
+  await using inspector = await inspect(server);
+  using client = await server.dial();
+  await client.write(upgrade(`/tour/${ID}`));
+  await client.readHead();
+  await inspector.send('{"do":"push","on":false}');
+  for (let left = 100; left > 0; left--) await inspector.send('{"do":"ping"}');
+  await inspector.send('{"do":"close","code":1006,"reason":""}');
+  await nextReport(inspector, ({ type }) => type === "refused");
+  const question = encodeFrame({ opcode: Opcode.Text, maskingKey: 0 });
+  await client.write(question);
+  let pings = 0;
+  for (;;) {
+    const [first, length] = await client.read(2);
+    if (first === 0x81 && length === 0) break; // the echo
+    if (first === 0x89) pings++;
+    await client.read(length!);
+  }
+  assertEquals(pings, 1);
 });
 
 Deno.test("what is no order ends an inspection", async () => {

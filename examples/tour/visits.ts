@@ -114,6 +114,7 @@ class Visit {
   #pusher: ReturnType<typeof setInterval> | undefined;
   #missed = 0;
   #connections = 0;
+  #isPinging = false;
 
   constructor(inspector: WebSocketConnection) {
     this.#inspector = inspector;
@@ -191,11 +192,16 @@ class Visit {
   }
 
   async #ping(): Promise<void> {
+    // A peer that does not answer could be owed any number of them.
+    if (this.#isPinging) return;
+    this.#isPinging = true;
     try {
       const milliseconds = await this.#ws?.ping();
       this.report({ type: "pong", milliseconds });
     } catch (error) {
       if (!(error instanceof ConnectionClosedError)) throw error;
+    } finally {
+      this.#isPinging = false;
     }
   }
 

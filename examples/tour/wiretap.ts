@@ -109,6 +109,12 @@ export class Wiretap extends Tap {
     return length;
   }
 
+  override close(): void {
+    this.#cutters?.client.close();
+    this.#cutters?.server.close();
+    super.close(); // throws if it is closed already
+  }
+
   async #onRead(bytes: Uint8Array): Promise<void> {
     if (this.#cutters !== undefined) await cut(this.#cutters.client, bytes);
     if (this.#request === undefined) return;
@@ -241,6 +247,12 @@ export class FrameCutter {
         this.#finish(this.#header);
       }
     }
+  }
+
+  /** Takes no more, and gives back the memory of a message that has not ended. */
+  close(): void {
+    this.#isBroken = true;
+    this.#inflater?.dispose?.();
   }
 
   #pushHeader(bytes: Uint8Array): Uint8Array {
