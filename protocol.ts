@@ -412,6 +412,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    *
    * @returns The event, or `undefined` if more bytes are needed, all is over,
    * or `isPaused` is set.
+   * @throws {TypeError} If bytes that `receive()` was given have been transferred.
+   * @throws {unknown} What an extension throws by mistake.
    */
   nextEvent(): ProtocolEvent | undefined {
     try {
@@ -896,6 +898,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    * completes, `undefined` to go on, or `null` if more bytes are needed.
    */
   #step(): ProtocolEvent | null | undefined {
+    if (this.#position > this.#bytes.length) {
+      throw new TypeError("The bytes that were received have been transferred");
+    }
     if (this.#remaining === NO_FRAME) {
       const message = this.#takeShortMessage();
       if (message !== undefined) return message;

@@ -19,7 +19,7 @@ import {
   withoutUnhandled,
 } from "./_connection.ts";
 import { duplexPair } from "./_duplex_pair.ts";
-import { binary, close, last, pong, text } from "./_protocol.ts";
+import { binary, close, last, ping, pong, text, wire } from "./_protocol.ts";
 
 // Calls that nobody awaits
 
@@ -290,6 +290,30 @@ Deno.test(
       other.ws.terminate();
     })
   ),
+);
+
+Deno.test(
+  "to transfer memory that holds further messages fails the connection",
+  bounded(async () => {
+    for (const next of [text("b"), binary(pattern(2000), false), ping("c")]) {
+      for (const length of [1, 7, 100]) {
+        const { ws, peer } = open();
+        const first = wire("server", binary("a"));
+        const bytes = wire("server", binary("a"), next, text("last"));
+        const cut = first.length + length;
+        await peer.send(bytes.slice(0, cut));
+        const message = await ws.receive();
+        assertInstanceOf(message, Uint8Array);
+        structuredClone(message, { transfer: [message.buffer] });
+        const receiving = ws.receive();
+        await peer.send(bytes.slice(cut), text("behind"));
+        const error = await rejection(receiving);
+        assertInstanceOf(error, ConnectionClosedError);
+        assertEquals(error.code, 1011);
+        ws.terminate();
+      }
+    }
+  }),
 );
 
 Deno.test(
