@@ -314,11 +314,14 @@ async function dialWithin(
   const dialling = (async () => toByteDuplex(await dial(target)))();
   try {
     return await new Promise<ByteDuplex>((resolve, reject) => {
-      dialling.then(resolve, reject);
-      giveUp.signal.addEventListener("abort", () => {
+      const onGiveUp = (): void => {
         reject(giveUp.signal.reason);
         dialling.then(close, () => {});
-      });
+      };
+      // `dial` may have aborted the signal itself.
+      if (giveUp.signal.aborted) return onGiveUp();
+      giveUp.signal.addEventListener("abort", onGiveUp);
+      dialling.then(resolve, reject);
     });
   } finally {
     deadline?.cancel();

@@ -955,6 +955,16 @@ Deno.test(
     const early = dialled({ signal: AbortSignal.abort(mine) });
     assertEquals(await rejection(early.connecting), mine);
 
+    const within = new AbortController();
+    const dialling = dialled({
+      signal: within.signal,
+      dial: () => {
+        within.abort(mine);
+        return new Promise(() => {});
+      },
+    });
+    assertEquals(await rejection(dialling.connecting), mine);
+
     const aborting = new AbortController();
     const { connecting, near, far } = dialled({ signal: aborting.signal });
     await readHead(far);
