@@ -89,6 +89,20 @@ function compressed(payload: Uint8Array, fin = true): Uint8Array<ArrayBuffer> {
 }
 
 const ATTACKS: Attacks = {
+  "orders to close what is being closed": {
+    growth: 100,
+    async act(target) {
+      // Its closing handshake takes 5 s, since it does not answer.
+      const { inspector, tour } = await visit(target);
+      const order = '{"do":"close","code":1000,"reason":""}';
+      const flooding = flood(inspector, repeat(text(order), 2000));
+      await new Promise((resolve) => setTimeout(resolve, FLOOD));
+      return async () => {
+        closeAll([inspector, tour]);
+        await flooding;
+      };
+    },
+  },
   "floods of small frames, before pages that read, or do not": {
     growth: 150,
     async act(target) {

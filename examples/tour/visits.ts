@@ -222,7 +222,9 @@ class Visit {
   }
 
   #close(code: number, reason: string): void {
-    this.#ws?.close(code, reason).catch((error: Error) => {
+    // Each call is kept until the closing handshake has ended.
+    if (!this.#ws?.isOpen) return;
+    this.#ws.close(code, reason).catch((error: Error) => {
       // A code that must not be sent, or a reason that is too long.
       this.report({ type: "refused", message: error.message });
     });
