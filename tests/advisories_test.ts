@@ -1,6 +1,6 @@
 /**
- * What has hit others, by the name of its advisory or of the attack. Each test
- * would fail with the mistake in it.
+ * Vulnerabilities of other implementations, by advisory or attack. Each test
+ * would fail if the library had the mistake.
  */
 import {
   assert,
@@ -41,7 +41,7 @@ import { masked, repeat } from "./_hostile.ts";
 import { measuredTest } from "./_measured.ts";
 import { request, TestServer, upgrade } from "./_server.ts";
 
-/** What the least of three tries takes, in milliseconds. */
+/** The shortest of three runs, in milliseconds. */
 function timeOf(act: () => unknown): number {
   return Math.min(...[1, 2, 3].map(() => {
     const began = performance.now();
@@ -80,7 +80,7 @@ measuredTest(
     await using server = new TestServer();
     const many = Array.from({ length: 2001 }, (_, i) => `H${i}: x`);
     assertEquals((await server.ask(upgrade("/", ...many))).status, 431);
-    // Whatever a limit lets through is served, or refused, and no crash.
+    // A request within the limit is served or refused, and nothing crashes.
     const upgrades = Array(90).fill("Upgrade: websocket");
     assertEquals((await server.ask(upgrade("/", ...upgrades))).status, 101);
     assertEquals((await server.ask(upgrade())).status, 101);
@@ -269,12 +269,12 @@ measuredTest(
   "CVE-2026-45736, CVE-2016-10518 (ws): no foreign memory goes out",
   () => {
     const server = new WebSocketProtocol({ role: "server" });
-    // Numbers where bytes belong once became buffers of so many bytes.
+    // A number in place of bytes once became a buffer of that many bytes.
     for (const wrong of [100, "100", [1, 2], { length: 100 }]) {
       try {
         server.ping(wrong as unknown as Uint8Array);
       } catch {
-        // To refuse it is as good.
+        // It may be refused as well.
       }
       const bytes = server.takeOutput();
       if (bytes === undefined) continue;
@@ -346,7 +346,7 @@ measuredTest(
         return new Response();
       },
     });
-    // A proxy that believes in the upgrade lets all of it through.
+    // A proxy that takes the upgrade for accepted passes all of it on.
     using client = await server.dial();
     const refused = upgrade("/").replace("Version: 13", "Version: 7");
     await client.write(refused + request("GET /smuggled"));
@@ -403,7 +403,7 @@ measuredTest("response splitting, and request splitting", () => {
 
 // The web
 
-/** Keeps what the system's source of randomness gives, as words of 32 bits. */
+/** Records what the system's random source returns, as words of 32 bits. */
 function watchedRandomness(words: number[]): Disposable {
   const { getRandomValues } = crypto;
   crypto.getRandomValues = (into) => {

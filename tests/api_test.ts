@@ -1,7 +1,7 @@
 /**
- * Is every public symbol documented as CONTRIBUTING.md wants it? Asked of what
- * `deno doc` says of the exports in `deno.json`; that the examples work is for
- * `deno task check:examples` to say.
+ * Whether every public symbol is documented as CONTRIBUTING.md wants it, by
+ * what `deno doc` says of the exports in `deno.json`; that the examples work is
+ * for `deno task check:examples` to say.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
@@ -34,7 +34,7 @@ const FILLED_IN = [
 /** Interfaces whose methods are called, as those of a class are. */
 const CALLED = ["MemoryDuplex", "Server"];
 
-/** Interfaces with optional members that are the library's, or the runtime's, to set. */
+/** Interfaces whose optional members the library, or the runtime, sets. */
 const FILLED_IN_FOR_USERS = ["BackplaneMessage", "CloseInfo", "RemoteAddress"];
 
 interface Tag {
@@ -140,7 +140,7 @@ const places = new Set<string>();
 for (const { symbols } of modules.values()) {
   for (const { name, declarations } of symbols) {
     const signatures = declarations.filter(({ def }) => !def.hasBody);
-    // What overloads are implemented by is nobody's to see.
+    // The implementation behind overloads is not public.
     const shown = signatures.length > 0 ? signatures : declarations;
     for (const { kind, location, jsDoc = {}, def } of shown) {
       const place = `${location.filename}:${location.line}`;
@@ -281,7 +281,7 @@ Deno.test("every member that may be left out has a default", () => {
   assertEquals(names(wrong), []);
 });
 
-// Whoever makes millions of headers fills in the same one again.
+// Programs that make millions of headers fill in the same object.
 const WRITTEN = [
   "FrameHeader",
   "WebSocketProtocol.chunks",

@@ -1,10 +1,15 @@
-/** What docs/architecture.md says always holds, read from the modules themselves. */
+/**
+ * The invariants of docs/architecture.md, checked in the source of the modules.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { isLocal, type ModuleText, parseModule } from "./_imports.ts";
 
 const root = new URL("../", import.meta.url);
 
-/** Modules below each one, that it may not reach however indirectly; see CONTRIBUTING.md. */
+/**
+ * Modules that each one must not import, however indirectly; see
+ * CONTRIBUTING.md.
+ */
 const ABOVE: Record<string, string[]> = {
   "handshake.ts": ["frame.ts", "protocol.ts", "deflate.ts", "connection.ts"],
   "protocol.ts": ["handshake.ts", "deflate.ts", "connection.ts"],

@@ -1,6 +1,6 @@
 /**
- * What docs/comparison.md says of our echo: that it still answers so, that RFC
- * 6455 allows it, and that the page says the same.
+ * What docs/comparison.md says of our echo: checks that it still answers so,
+ * that RFC 6455 allows it, and that the page says the same.
  */
 import { assert, assertEquals } from "@std/assert";
 import { askAll } from "../bench/_probe.ts";

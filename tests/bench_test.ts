@@ -1,4 +1,4 @@
-/** Whether the benchmarks still run. How fast anything is, is tested nowhere. */
+/** Whether the benchmarks still run. No test is about speed. */
 import { assert, assertEquals } from "@std/assert";
 import { barChart, lineChart } from "../bench/_chart.ts";
 import { makeMessage } from "../bench/_messages.ts";
@@ -77,7 +77,8 @@ Deno.test("weigh prints how large each module is, minified and compressed", asyn
   }
   assert(all[0]! > 5 * frame[0]!, stdout);
 
-  // docs/runtimes.md tells about as much; it need not follow each line of code.
+  // docs/runtimes.md has rounded figures, which need not follow each line of
+  // code.
   const page = await Deno.readTextFile(new URL("docs/runtimes.md", ROOT));
   const told = tableRows(page, ["bytes", "minified", "gzipped"]);
   assertEquals(

@@ -14,7 +14,7 @@ import { Client, TestServer, within } from "./_server.ts";
 
 const isWindows = Deno.build.os === "windows";
 
-/** What a `cat` with these arguments does with this input. */
+/** Runs `cat` with arguments and input to its end. */
 async function cat(
   args: string[],
   input: string | Uint8Array = "",
@@ -25,7 +25,7 @@ async function cat(
   return await program.ended();
 }
 
-/** A `cat` that runs, and the server's side of its connection. */
+/** A running `cat`, and the server's side of its connection. */
 async function connected(
   args: string[],
   options: Partial<ServeOptions> = {},
@@ -226,7 +226,7 @@ Deno.test("cat tells how the connection was closed, and exits accordingly", asyn
     "1001": [(ws) => ws.close(CloseCode.GoingAway), 0, /^Closed: 1001\n$/],
     "1008": [(ws) => ws.close(1008, "No"), 1, /^Closed: 1008 No\n$/],
     "1006": [(ws) => ws.terminate(), 1, /^Closed: 1006 .*without.*\n$/],
-    // What a terminal would obey is made visible.
+    // Control characters are made visible.
     "3000": [
       (ws) => ws.close(3000, "\x1b[2J\n\u009b1"),
       1,
@@ -251,7 +251,7 @@ Deno.test("cat tells how the connection was closed, and exits accordingly", asyn
     const running = cat([`ws://127.0.0.1:${port}`, "--wait", "forever"]);
     const conn = await within(listener.accept(), 30_000);
     const ws = await accept(conn);
-    // Past the connection, which always sends a code
+    // Below the connection, which always sends a code
     await conn.write(hex`88 00`);
     await within(ws.closed);
     const { code, stderr } = await running;

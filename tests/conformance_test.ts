@@ -209,7 +209,7 @@ async function play(
   return back;
 }
 
-/** Reads a head, which nothing has come behind yet. */
+/** Reads a head with nothing behind it. */
 async function readHead(conn: Deno.Conn): Promise<string> {
   let head = "";
   const into = new Uint8Array(4096);

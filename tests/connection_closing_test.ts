@@ -1,4 +1,6 @@
-/** The closing handshake, both ways, and what ends a connection otherwise. */
+/**
+ * The closing handshake, begun by either side, and other ends of a connection.
+ */
 import {
   assert,
   assertEquals,
@@ -225,7 +227,7 @@ Deno.test(
   }),
 );
 
-// Peers that do not do as they should
+// Peers that do not behave
 
 Deno.test(
   "a peer that never answers Close is cut off after closeTimeout",

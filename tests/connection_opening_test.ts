@@ -1,4 +1,4 @@
-/** accept() and connect() over a stream in memory: what ends an opening. */
+/** accept() and connect() over a stream in memory. */
 import {
   assert,
   assertEquals,
@@ -642,7 +642,7 @@ Deno.test(
         )),
       );
       const ws = await accept(near, { extensions: [permessageDeflate()] });
-      // What was agreed on, not what does it.
+      // The parameters, not the negotiated extension itself.
       assertEquals(
         ws.extension,
         isTaken ? { name: "permessage-deflate", parameters: [] } : undefined,
@@ -671,7 +671,7 @@ Deno.test("a head that trickles in is not parsed for each of its bytes", async (
   }, { closedStatus: 400 });
   assertEquals(found?.head.byteLength, bytes.length);
   assertEquals(sent, bytes.length);
-  // Once for each line, and when there is an eighth more.
+  // Parsed for each line, and for each eighth more.
   assert(bytes.length > 14_000 && parsed < 200, `${parsed} times`);
 });
 

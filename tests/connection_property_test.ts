@@ -1,4 +1,6 @@
-/** Two connections that do anything at any time: nothing is lost, or hangs. */
+/**
+ * Two connections with random operations: nothing is lost, and nothing hangs.
+ */
 import { assert, assertEquals } from "@std/assert";
 import {
   ConnectionClosedError,
@@ -42,7 +44,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   }),
 );
 
-/** Awaits, but not for ever: the other side may wait for this one. */
+/** Waits, but not for ever: the other side may be waiting for this one. */
 async function aWhile(promise: Promise<unknown>): Promise<void> {
   let isSettled = false;
   const settle = () => void (isSettled = true);
@@ -169,7 +171,9 @@ class Side {
   }
 }
 
-/** What may happen to a call while the connection closes or others receive. */
+/**
+ * Tolerates errors of calls that compete, or come while the connection closes.
+ */
 function ignore(error: unknown): undefined {
   if (error instanceof ConnectionClosedError) return;
   if (

@@ -1,4 +1,4 @@
-/** Receiving: iteration, receive(), forEach(), and how far is read ahead. */
+/** Receiving: iteration, receive(), forEach(), and read-ahead. */
 import {
   assert,
   assertEquals,
@@ -291,7 +291,7 @@ Deno.test(
     withClock(async (clock) => {
       const { ws, peer } = open();
       const iterator = ws[Symbol.asyncIterator]();
-      // So much that the next read may be a large one.
+      // Enough for the next read to be a large one.
       for (let i = 0; i < 5; i++) {
         await peer.send(binary(pattern(100_000)));
         await iterator.next();

@@ -23,7 +23,7 @@ import { binary, close, last, ping, pong, text, wire } from "./_protocol.ts";
 
 // Calls that nobody awaits
 
-/** Everything that can be called, and awaited by nobody. */
+/** Calls everything without awaiting it. */
 function callAll({ ws }: Opened, signal?: AbortSignal): void {
   ws.receive({ signal });
   ws.receive({ signal });

@@ -1,4 +1,4 @@
-/** Sending: what is written when, and who waits for whom. */
+/** Sending: when what is written, and backpressure. */
 import {
   assert,
   assertEquals,
@@ -285,7 +285,7 @@ Deno.test(
   }),
 );
 
-// Writes that do not go well
+// Writes that fail, or are partial
 
 Deno.test(
   "after a write that takes a part of the bytes, the rest is written",

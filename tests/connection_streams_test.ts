@@ -45,7 +45,7 @@ async function* parts<T>(...values: T[]): AsyncGenerator<T, void> {
   }
 }
 
-/** A source that yields when it is told to. */
+/** A source that yields when the test says so. */
 function source<T>() {
   const { readable, writable } = new TransformStream<T, T>(
     undefined,
@@ -135,7 +135,7 @@ Deno.test(
 Deno.test(
   "whoever sends while others wait for their turn waits behind them",
   bounded(async () => {
-    // So many microtasks after the first, of which one is the end of its turn.
+    // That many microtasks after the first, one of which ends its turn.
     for (let delay = 0; delay < 40; delay++) {
       const { ws, peer } = open();
       ws.sendStream(["1"]);
@@ -757,7 +757,7 @@ async function joined(readable: ReadableStream<Message>): Promise<Message> {
 
 // On web streams
 
-/** Two pairs of web streams that hold chunks which nobody has asked for yet. */
+/** Two pairs of web streams that buffer chunks. */
 function holdingPair(): [StreamDuplex, StreamDuplex] {
   const [up, down] = Array.from(
     { length: 2 },

@@ -188,7 +188,7 @@ timed(
     await clock.advance(500_000);
     assert(ws.isOpen);
     for (let i = 0; i < 10; i++) assertEquals(await ws.receive(), `${i}`);
-    // Now it would be heard, and is asked.
+    // It is listened to again, and pinged.
     const next = peer.next();
     for (let i = 0; i < 25 && await isPending(next); i++) {
       await clock.advance(1000);

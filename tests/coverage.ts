@@ -17,7 +17,7 @@ async function deno(...args: string[]): Promise<string> {
   const { stdout } = await new Deno.Command(Deno.execPath(), {
     args,
     cwd: root,
-    // What is tried must not depend on chance.
+    // The cases must not depend on chance.
     env: { NO_COLOR: "1", SEED: "1" },
     stderr: "null",
   }).output();

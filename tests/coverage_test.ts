@@ -1,4 +1,4 @@
-/** What `deno task coverage` makes of V8's counts, and of our list. */
+/** How `deno task coverage` reads V8's counts, and our list. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { isStale, linesOf, parseLcov, parseUncovered } from "./_coverage.ts";
 

@@ -201,7 +201,7 @@ Deno.test("a room takes so many comments, however many viewers make them", async
   );
   const most = 10 + 5 * (performance.now() - began) / 1000;
   assert(anna.texts.length <= most, `${anna.texts.length} comments`);
-  // Nobody is to blame, and other rooms have their own.
+  // No single viewer is refused, and other rooms have limits of their own.
   cleo.say("calm");
   await cleo.hears("calm");
   await Promise.all(crowd.map((viewer) => viewer.ws.ping()));
@@ -284,7 +284,7 @@ Deno.test({
     await using anna = await Viewer.enter(cinema.url, "mine");
     other.say("welcome");
     await anna.hears("welcome");
-    // A room that nobody is in makes room.
+    // An empty room makes place for another.
     await crowd.pop()![Symbol.asyncDispose]();
     await using ben = await Viewer.enter(cinema.url, "another");
     assertEquals(ben.viewers, 1);
@@ -333,7 +333,7 @@ function httpUrl(cinema: Cinema, room: string): string {
   return `${cinema.url.replace("ws:", "http:")}#${encodeURIComponent(room)}`;
 }
 
-/** What its list of comments says. */
+/** The texts in its list of comments. */
 async function listed(tab: TestPage): Promise<string[]> {
   return await tab.page.locator("#list li").allInnerTexts();
 }

@@ -1,4 +1,4 @@
-/** permessage-deflate against npm `ws` and node:zlib; and what it costs. */
+/** permessage-deflate against npm `ws` and node:zlib; and its memory. */
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import process from "node:process";
@@ -18,7 +18,7 @@ import { loadNodeZlib } from "../_platform.ts";
 import { concat, hex } from "./_bytes.ts";
 import { decodeAll, noise, PAYLOADS } from "./_deflate.ts";
 
-/** What is not in the types of `ws`: its extension by itself. */
+/** The extension of `ws`, which its types do not have. */
 interface OfWs {
   offer(): Record<string, number | true>;
   accept(configurations: Record<string, (string | true)[]>[]): Record<

@@ -21,7 +21,7 @@ function split(text: string): ExtensionParameters {
   });
 }
 
-/** The same, as they are read from the header. */
+/** As {@linkcode split}, parsed from a header. */
 function parse(text: string): ExtensionParameters {
   const [extension] = parseExtensions(
     `permessage-deflate${text && "; "}${text}`,

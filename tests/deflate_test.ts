@@ -715,7 +715,7 @@ Deno.test("messages that end, fail, or whose connections do, make room", () => {
     goOn(first);
     for (let i = 0; i < 16; i++) begin(accept());
     end(first, true);
-    // Somebody turned out has nothing left to give up.
+    // A session that was given up holds nothing.
     assertTurnedOut(others[18]!);
     others[18]!.dispose!();
   }
@@ -732,9 +732,9 @@ Deno.test("idle gives up what the negotiation allows, and nothing more", () => {
     };
     assert(send() > 400);
     assert(send() < 20);
-    client.idle(); // what it has to remember, it remembers
+    client.idle(); // it keeps the history
     assert(send() < 20);
-    server.idle(); // forgets its context, which it may
+    server.idle(); // it drops its context, which it may
     assert(send() > 400);
     assert(send() < 20);
   }
@@ -870,7 +870,7 @@ Deno.test("the history takes no more memory than there is to remember", () => {
   assertEquals(concat(...history.parts()).length, 0);
 });
 
-/** How much of what peers have sent is remembered while `act` goes on, in bytes. */
+/** The memory for histories that is allocated during `act`, in bytes. */
 function remembered(act: () => void): number {
   const histories = new Set<History>();
   const { append } = History.prototype;
@@ -1080,7 +1080,7 @@ Deno.test("a compressor keeps to its window", () => {
   }
 });
 
-// --- There and back again -------------------------------------------------
+// --- Round trips -----------------------------------------------------------
 
 const PARAMETERS = [
   {},

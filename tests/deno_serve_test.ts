@@ -57,7 +57,7 @@ Deno.test("docs/runtimes.md: a handler of Deno.serve judges by handshake.ts", as
   assertEquals(ws.protocol, undefined);
   await ws.close();
 
-  /** What becomes of a request, as it stands or with some of it replaced. */
+  /** The answer to a request, with parts of it replaced. */
   const ask = async (old: string | RegExp, by: string) => {
     const request = upgrade().replace("localhost", host);
     using client = new Client(

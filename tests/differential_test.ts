@@ -34,7 +34,7 @@ const STRICTER: Partial<Record<ProtocolErrorKind, string>> = {
 /**
  * `ws` judges a Close frame of one byte, and a message that is too big, before
  * the header is complete; we a few bytes later. So a stream that is cut off there
- * is told how it may go on.
+ * is continued in one way.
  */
 const LAST_BYTES = new Uint8Array(5);
 
@@ -302,10 +302,10 @@ function assertAgree(mine: Outcome, other: Outcome): void {
     assertEquals<Outcome>(rest, other);
   } catch (error) {
     if (kind === undefined || STRICTER[kind] === undefined) throw error;
-    // What came before has to agree all the same.
+    // What came before has to agree as well.
     assertEquals(other.events.slice(0, mine.events.length), mine.events);
     if (kind !== "invalid-utf8") return;
-    // And `ws` must not have taken what we have found to be wrong.
+    // And `ws` must not have accepted what we have refused.
     for (const [type] of other.events.slice(mine.events.length)) {
       assert(type === "ping" || type === "pong", `it took a ${type}`);
     }

@@ -4,7 +4,7 @@ import { tableRows } from "./_markdown.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
-/** What has options, by the names of interfaces. */
+/** The functions that take each interface of options. */
 const OPTIONS = /(Options|Limits|Init|Rules|Acceptance)$/;
 
 interface Tag {
@@ -25,7 +25,7 @@ interface Callable {
   readonly functionDef?: { readonly params: readonly unknown[] };
 }
 
-/** As much of a declaration as is looked at. */
+/** The parts of a declaration that are used. */
 interface Declaration {
   readonly kind: string;
   readonly def: Callable & {
@@ -36,7 +36,7 @@ interface Declaration {
   };
 }
 
-/** As much of the output of `deno doc --json` as is looked at. */
+/** The parts of the output of `deno doc --json` that are used. */
 interface Documentation {
   readonly nodes: Record<string, {
     readonly symbols: readonly {

@@ -95,7 +95,7 @@ function importsFor(code: string): string {
   return imports;
 }
 
-// What the code in README.md's table leaves to the reader.
+// Declarations that the code in README.md's table leaves to the reader.
 const LEFT_OPEN = `import type { AnswerOptions, Duplex } from "../mod.ts";
 declare const data: string, topic: string, asyncIterable: AsyncIterable<string>;
 declare const readable: ReadableStream<Uint8Array<ArrayBuffer>>;
@@ -141,7 +141,7 @@ Deno.test("the code of README.md and docs/ fits the types", async () => {
       );
       return path;
     }));
-    // Of JavaScript, which is for pages, the syntax is looked at.
+    // JavaScript, which is for pages, is checked for its syntax.
     for (const block of code.filter(({ words }) => words[0] === "js")) {
       const path = `${folder}/${nameOf(block).replaceAll(/[^\w.]/g, "_")}.js`;
       await Deno.writeTextFile(path, block.code);

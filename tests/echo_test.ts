@@ -113,7 +113,7 @@ Deno.test("echo serves wss: with --cert and --key", {
   await using _ = echo;
   assertMatch(url, /^wss:\/\/127\.0\.0\.1:\d+\/$/);
   await assertEchoes(url, { caCerts: [pem] });
-  // Who speaks no TLS, or trusts nobody, is no harm.
+  // A client that speaks no TLS, or does not trust the server, does no harm.
   using plain = await dial(port);
   await plain.write(upgrade());
   await plain.readToEnd().catch(() => {});
@@ -149,7 +149,7 @@ Deno.test("echo listens at a Unix socket, again and again", {
     await echo.ended();
   }
   assertEquals([...Deno.readDirSync(folder)], []);
-  // What is no socket is not in the way of one.
+  // A plain file at the path is an error.
   await Deno.writeTextFile(path, "precious");
   await using echo = await Program.example("echo", "--unix", path);
   const { code, stderr } = await echo.ended();
@@ -312,7 +312,8 @@ Deno.test(
         echo.kill(first!);
         await deaf.read(2); // the Close frame
         if (second !== undefined) {
-          // At once it would be taken for the same, handed on by `deno task`.
+          // A second signal at once would be taken for the first, passed on by
+          // `deno task`.
           await new Promise((resolve) => setTimeout(resolve, 500));
           echo.kill(second);
         }

@@ -54,7 +54,7 @@ function bundleByTask(): Promise<void> {
   })();
 }
 
-/** The example, as the task has bundled it, before a server. */
+/** Starts the example, as the task has bundled it, for a server. */
 async function startGateway(server: string): Promise<Workerd> {
   await bundleByTask();
   return await Workerd.start(
@@ -202,7 +202,7 @@ edgeTest("the close code of one side is passed on to the other", async (t) => {
   });
   await using gateway = await startGateway(server.url);
 
-  /** What a page sees, the other side of which is closed so. */
+  /** The close event of a page after the other side was closed in that way. */
   const askFor = async (code: number, reason: string) => {
     const ws = await connect(`ws://${gateway.host}/`);
     await ws.send(JSON.stringify([code, reason]));
@@ -441,7 +441,7 @@ Deno.test({
     });
     assertStringIncludes(code, "new ArrayBuffer(20)");
     const configuration = await Deno.readTextFile(CONFIGURATION);
-    /** The status of an answer, if that is the date of what workers may do. */
+    /** The status of an answer with that compatibility date. */
     const statusAt = async (date: string): Promise<number> => {
       const dated = configuration.replace(
         /compatibilityDate = ".*"/,
@@ -489,7 +489,7 @@ Deno.test({
       const response = await fetch(`http://${worker.host}${path}`);
       return await response.text();
     };
-    // All would have one timer, of a request that is over before it is due.
+    // A shared timer would belong to a request that is over before it is due.
     assertEquals(await within(ask("/leave"), PATIENCE), "left");
     const others = Array.from({ length: 5 }, () => ask("/"));
     const answers = await within(Promise.all(others), PATIENCE);

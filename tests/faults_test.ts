@@ -1,4 +1,4 @@
-/** What goes wrong on this side, and must not cost anybody else anything. */
+/** Faults of this side, which must not affect other connections. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { connect } from "../connect.ts";
 import type { ByteDuplex } from "../connection.ts";
@@ -26,7 +26,7 @@ const GRACE = 5000;
 /** How much memory 50 clients with messages of 3 MiB may cost, in MiB. */
 const LOADED = 400;
 
-/** Says what a program held. */
+/** Prints the memory and files of a program. */
 function tell(...usages: (Usage | undefined)[]): void {
   const texts = usages.filter((it) => it !== undefined).map(({ rss, files }) =>
     `RSS ${rss.toFixed(0)} MiB, files ${files}`
@@ -34,7 +34,7 @@ function tell(...usages: (Usage | undefined)[]): void {
   console.log(`the program: ${texts.join(" -> ")}`);
 }
 
-/** Asserts that somebody new, and somebody from before, are both served. */
+/** Asserts that a new connection and an old one are both served. */
 async function assertServes(
   server: TestServer,
   before: Awaited<ReturnType<typeof connect>>,
@@ -116,7 +116,7 @@ measuredTest(
       () => connect(server.url, { closeTimeout: 500 }),
     );
     for (const ws of stuck) {
-      // Nobody takes it: it is read ahead, up to the limit.
+      // Messages that nobody takes are read ahead, up to the limit.
       ws.send(pattern(1024 * 1024)).catch(() => {});
     }
     await assertServes(server, before);
@@ -149,7 +149,7 @@ measuredTest(
   },
 );
 
-/** Fails, or does half of it, when so many bytes were written. */
+/** Fails, or writes a part, once that many bytes were written. */
 function failing(
   conn: Deno.Conn,
   { after, how }: { after: number; how: "reject" | "throw" | "stall" },
@@ -396,7 +396,7 @@ Deno.test(
     const { code, stderr } = await echo.ended();
     assertEquals([code, stderr], [0, ""]);
     const took = performance.now() - began;
-    // Who does not read is cut off then; and the machine may be slow.
+    // Those that do not read are cut off then; and the machine may be slow.
     assert(took < GRACE + 3000, `it took ${took} ms`);
     for (const { client } of hostile) client[Symbol.dispose]();
     await Promise.all(hostile.map(({ pouring }) => pouring));
@@ -454,20 +454,20 @@ Deno.test(
     await using before = await connect(url);
     const atFirst = usageOf(echo.pid);
     const port = Number(new URL(url).port);
-    // As many as there are files; and some that have to wait for one.
+    // As many as there are files, and some more, which have to wait.
     const all = await times(
       140,
       async () =>
         new Client(await Deno.connect({ hostname: "127.0.0.1", port })),
     );
     for (let i = 0; i < 5; i++) await assertAnswers(before);
-    // There are no more to be had.
+    // No file is left.
     const full = usageOf(echo.pid);
     assert(full.files >= 100);
     const crowd = all.splice(100);
     for (const client of crowd) await client.write(upgrade());
     await assertAnswers(before);
-    // When others go, all of the crowd are served.
+    // When others leave, the whole crowd is served.
     for (const client of all) client[Symbol.dispose]();
     for (const client of crowd) {
       assertEquals((await within(client.readHead(), 30_000)).status, 101);

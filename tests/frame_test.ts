@@ -47,7 +47,7 @@ const OPCODES = Array.from({ length: 16 }, (_, opcode) => opcode);
 const CONTROL = [Opcode.Close, Opcode.Ping, Opcode.Pong];
 const DATA = [Opcode.Continuation, Opcode.Text, Opcode.Binary];
 
-/** An unmasked Text frame of no bytes, but for what is said otherwise. */
+/** The header of an empty unmasked Text frame, with some fields replaced. */
 function header(init: Partial<FrameHeader> = {}): FrameHeader {
   const { maskingKey, payloadLength = 0 } = init;
   return {
@@ -79,7 +79,7 @@ function* beginnings(bytes: Uint8Array<ArrayBuffer>, from = 0) {
   for (let end = from; end < bytes.length; end++) yield bytes.subarray(0, end);
 }
 
-/** The bytes in the middle of others that would show if they were read. */
+/** The bytes amid others that would show if they were read. */
 function amidst(bytes: Uint8Array, before = 3): Uint8Array<ArrayBuffer> {
   return concat(pattern(before), bytes, hex`ff ff ff`);
 }

@@ -1,4 +1,4 @@
-/** The corpus, and 10,000 cases of `deno task fuzz`, which see. */
+/** The corpus, and 10,000 cases of `deno task fuzz`. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Chance, CORPUS, fromCorpus } from "./_fuzz_chance.ts";
 import { fuzzCase, fuzzCorpus, TARGETS_OF_FUZZ } from "./_fuzz.ts";

@@ -150,7 +150,7 @@ Deno.test("acceptKey: the tutorial's key, whose printed answer is wrong", () => 
 Deno.test("acceptKey: a text that is no key is digested all the same", () => {
   assertEquals(acceptKey(""), "Kfh9QIsMVZcl6xEPYxPHzW8SZ8w=");
   assertNotEquals(acceptKey(`${RFC_KEY} `), acceptKey(RFC_KEY));
-  // What was digested before leaves no trace.
+  // An earlier digest has no effect.
   assertEquals(acceptKey(RFC_KEY), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 });
 
@@ -559,7 +559,7 @@ Deno.test("heads that trickle in byte by byte do not cost much", () => {
   for (let end = 1; end < 16_384; end++) {
     assert(parseRequestHead(bytes.subarray(0, end)) === undefined);
   }
-  // About 0.1 s; what is to be seen is another power of the length.
+  // About 0.1 s; quadratic time would take far longer.
   assert(performance.now() - start < 5000);
 });
 
@@ -632,7 +632,7 @@ property(
       fast = parseRequestHead(bytes);
     } catch (error) {
       assertInstanceOf(error, HandshakeError);
-      // These look at what the grammar has let through.
+      // Faults in what the grammar allows.
       const isJudgement = ["host", "body", "target"].includes(error.kind);
       assert(slow === undefined || isJudgement, error.message);
       return;
@@ -1456,7 +1456,7 @@ Deno.test("parseExtensions and subprotocols take linear time", () => {
       }
     }
   }
-  // About 0.5 s; what is to be seen is another power of the length.
+  // About 0.5 s; quadratic time would take far longer.
   assert(performance.now() - start < 10_000);
 });
 

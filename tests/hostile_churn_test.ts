@@ -37,7 +37,7 @@ const PART = masked({
 const REST = masked({ opcode: Opcode.Continuation, payload: pattern(500) });
 const PING = masked({ opcode: Opcode.Ping });
 
-/** What does not get smaller, so that it is large on the wire, too. */
+/** Data that does not compress, so that it is large on the wire, too. */
 const deflated = new Uint8Array(
   deflateRawSync(noise(3000), { finishFlush: 2 }).subarray(0, -4),
 );

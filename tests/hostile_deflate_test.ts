@@ -1,4 +1,4 @@
-/** Compressed messages that cost the receiver, or the sender, the most time. */
+/** Compressed messages that cost the receiver the most time or memory. */
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "../connect.ts";
 import { permessageDeflate } from "../deflate.ts";
@@ -110,7 +110,7 @@ Deno.test({ name: "compression under attack", ignore: !isLinux }, async (t) => {
             payload: new Uint8Array([0xf2]),
           });
           const clients = [];
-          // A few at once: it is not about crowds.
+          // A few connections at once.
           while (clients.length < 4100) {
             clients.push(
               ...await times(20, async () => {
@@ -120,7 +120,7 @@ Deno.test({ name: "compression under attack", ignore: !isLinux }, async (t) => {
               }),
             );
           }
-          // A message that takes more than one read, of somebody who comes then.
+          // A newcomer's message that takes more than one read.
           const random = randomNumbers(seed);
           const hex = () => (random() * 16 | 0).toString(16);
           const message = Array.from({ length: 100 * 1024 }, hex).join("");
@@ -131,7 +131,7 @@ Deno.test({ name: "compression under attack", ignore: !isLinux }, async (t) => {
             await ws.send(message);
             assertEquals(await within(ws.receive()), message);
           }
-          // It is at the expense of the first, if it goes on.
+          // The first one fails if it goes on.
           const rest = masked({
             opcode: Opcode.Continuation,
             payload: new Uint8Array([0x48]),

@@ -1,4 +1,4 @@
-/** What a botnet would do to `deno task echo`. */
+/** Attacks on `deno task echo`. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { connect as connectTcp } from "node:net";
 import { deflateRawSync } from "node:zlib";
@@ -90,7 +90,7 @@ attackTest("echo under attack", [], {
           await writeAll(socket, bytes.subarray(HEAD, end));
           return socket;
         });
-        // It has been taken in, as far as it goes.
+        // All that was sent has been read.
         await target.comesRound();
         for (const socket of sockets) socket.resetAndDestroy();
         // And once more, so that it may come while the connection is accepted.
@@ -268,7 +268,7 @@ attackTest("echo under attack", [], {
         if (i % 4 === 0) await pour(client, repeat(noise(1024), 1024));
         return client;
       });
-      // They are given up, all of them, though this side does nothing.
+      // The server gives all of them up, though this side does nothing.
       const began = performance.now();
       while (target.usage().files > before) {
         assert(performance.now() - began < 20_000, "they are kept");
@@ -353,7 +353,7 @@ attackTest("echo under attack", [], {
         }
       })();
       return async () => {
-        // They are let go after 10 s, whatever they do.
+        // The server gives them up after 10 s, whatever they do.
         for (const client of [...slow, ...silent]) {
           await within(swallow(client), 30_000);
         }
@@ -529,11 +529,11 @@ interface Crowd {
   each: number;
   /** How many of them get a place. */
   stay: number;
-  /** What the others are told. */
+  /** What the others are answered. */
   reason: RegExp;
 }
 
-/** All come, and some of them are told why they cannot stay. */
+/** Connects all, and asserts that some are refused with a reason. */
 async function crowd(
   target: Target,
   { addresses, each, stay, reason }: Crowd,

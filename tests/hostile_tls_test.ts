@@ -1,4 +1,4 @@
-/** What a botnet would do to `deno task recipe:tls`. */
+/** Attacks on `deno task recipe:tls`. */
 import { assert, assertEquals } from "@std/assert";
 import type { Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
@@ -156,7 +156,7 @@ const ATTACKS: Attacks = {
         clients.push(client);
       }
       return async () => {
-        // They are let go after 10 s, though this side does nothing.
+        // The server gives them up after 10 s, though this side does nothing.
         await lessFiles(target, files);
         for (const { conn } of clients) {
           const buffer = new Uint8Array(65536);

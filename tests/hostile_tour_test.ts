@@ -1,4 +1,4 @@
-/** What a botnet would do to the guided tour, `deno task demo`. */
+/** Attacks on the guided tour, `deno task demo`. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
 import { deflateRawSync } from "node:zlib";

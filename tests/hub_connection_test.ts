@@ -38,12 +38,12 @@ class Stage implements AsyncDisposable {
     return ws;
   }
 
-  /** One that reads nothing more than it must: its system's buffers fill up. */
+  /** A client that does not read, so that the system's buffers fill up. */
   joinStuck(): Promise<WebSocketConnection> {
     return this.join({ maxReadAhead: 1, maxReadAheadMessages: 1 });
   }
 
-  /** The server's side of the one who came so late. */
+  /** The server's side of that client. */
   at(index: number): WebSocketConnection {
     const all = Array.from(this.hub.subscribers("news"));
     return all[index] as WebSocketConnection;
@@ -77,10 +77,10 @@ Deno.test("all who subscribe receive, compressed or not, until they leave", asyn
 const BLOCK = "x".repeat(16 * 1024);
 
 /**
- * Publishes until a message is not simply sent to all, and the swift one has
- * received all of them.
+ * Publishes until a message is not sent to all at once, and the swift client
+ * has received all of them.
  *
- * @returns How many messages the stuck one was sent before that.
+ * @returns How many messages the stuck client was sent before that.
  */
 async function fillUp(
   stage: Stage,

@@ -17,7 +17,7 @@ import { fc, property } from "./_property.ts";
 
 const decoder = new TextDecoder();
 
-/** A subscriber of whom the test decides how much it reads. */
+/** A subscriber that reads as much as the test decides. */
 class Tab implements Subscriber {
   bufferedAmount = 0;
   isOpen = true;
@@ -45,7 +45,7 @@ class Tab implements Subscriber {
     this.closedWith = [code, reason];
   }
 
-  /** It does not read what it gets. */
+  /** Stops reading. */
   stick(): this {
     this.bufferedAmount = 1e9;
     return this;
@@ -183,7 +183,7 @@ Deno.test("the end of a subscriber that comes and goes is awaited once", async (
   await then();
   await Promise.resolve();
   assertEquals(hub.size, 0);
-  // Who is gone already leaves as soon as it has come.
+  // A subscriber that is gone already leaves again at once.
   hub.subscribe("tea", tab);
   await then();
   await Promise.resolve();
@@ -410,7 +410,7 @@ Deno.test("nothing overtakes what is still kept", async () => {
   });
   const tab = new Tab().stick();
   tab.send = function (message) {
-    this.bufferedAmount = 1e9; // each one is too much
+    this.bufferedAmount = 1e9; // one message is too much
     return Tab.prototype.send.call(this, message);
   };
   hub.subscribe("tea", tab);
@@ -576,7 +576,7 @@ Deno.test("a subscriber that fails to send does not keep the message from others
 
 // --- Backplanes --------------------------------------------------------------
 
-/** Keeps what it is given. */
+/** Records what it is given. */
 class Recorder implements Backplane {
   readonly log: string[] = [];
   readonly published: BackplaneMessage[] = [];

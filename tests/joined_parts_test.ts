@@ -1,4 +1,4 @@
-/** Parts that nobody takes, put together. */
+/** Joining parts of messages. */
 import { assert, assertEquals } from "@std/assert";
 import type { MessageChunk } from "../protocol.ts";
 import { JoinedParts } from "../_joined_parts.ts";

@@ -1,4 +1,4 @@
-/** What `deno task mutate` changes, and its list of what no test minds. */
+/** The mutants of `deno task mutate`, and its list of survivors. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { mutantsOf, parseSurvivors } from "./_mutants.ts";
 

@@ -1,7 +1,7 @@
 /**
  * Changes one operator, constant or statement of a module after the other, in a
- * copy of the repository, and runs the module's tests: what they pass all the
- * same stands in `survivors.txt` with a reason, or lacks a test.
+ * copy of the repository, and runs the module's tests: a mutant that passes
+ * stands in `survivors.txt` with a reason, or lacks a test.
  *
  * ```sh
  * deno task mutate                          # all modules: hours
@@ -91,7 +91,7 @@ const { values: flags, positionals } = parseArgs({
     sample: { type: "string" },
     seed: { type: "string", default: "1" },
     jobs: { type: "string", default: "1" },
-    // For machines on which others measure.
+    // For machines on which others measure something.
     "pause-while": { type: "string" },
   },
 });
@@ -121,7 +121,7 @@ async function choose(): Promise<Mutant[]> {
   const chosen: Mutant[] = [];
   for (const mutant of mutants) {
     const code = await compiled(mutant.source);
-    // What is no program, nobody could write by mistake; types are no code.
+    // Mutants that do not compile do not count, and types are not code.
     if (code === undefined) continue;
     if (code !== await compiled(sources.get(mutant.file)!)) chosen.push(mutant);
   }
@@ -136,7 +136,7 @@ async function compiled(source: string): Promise<string | undefined> {
   }
 }
 
-/** What is run, and whether it passes. */
+/** Runs a command; returns whether it passes. */
 class Copy {
   readonly #folder: string;
 
@@ -160,7 +160,7 @@ class Copy {
     return new Copy(folder);
   }
 
-  /** How the tests end: what they pass, lives. */
+  /** The result of the tests: a mutant that passes them lives. */
   async #run(tests: string[], patience: number): Promise<Fate> {
     const signal = AbortSignal.timeout(patience);
     const { success } = await new Deno.Command(Deno.execPath(), {
@@ -178,7 +178,7 @@ class Copy {
     return success ? "lives" : signal.aborted ? "hangs" : "killed";
   }
 
-  /** How long the tests take if nothing is changed. */
+  /** How long the tests take without a mutant. */
   async time(tests: string[]): Promise<number> {
     const began = performance.now();
     if (await this.#run(tests, 600_000) !== "lives") {
@@ -204,7 +204,7 @@ class Copy {
 
 type Fate = "killed" | "hangs" | "lives";
 
-/** Waits while others are not to be disturbed. */
+/** Waits while others measure. */
 async function pause(): Promise<void> {
   const path = flags["pause-while"];
   while (path !== undefined) {

@@ -112,7 +112,7 @@ function once(
   return code;
 }
 
-/** `_sockets_of_node.ts`, for what is no Deno. */
+/** Bundles `_sockets_of_node.ts` for Node and Bun. */
 function bundleSockets(): Promise<string> {
   return bundle("tests/_sockets_of_node.ts", { platform: "deno" });
 }
@@ -185,7 +185,7 @@ for (
         assert(wasClean, `${code}`);
       }
 
-      // Who is refused is told, and who vanishes does no harm.
+      // A refused client is answered, and one that vanishes does no harm.
       let refused: unknown;
       try {
         await connect(url, { origin: "https://evil.example" });

@@ -1,4 +1,4 @@
-/** How a task picks its configuration, and what is taken for granted of `@std`. */
+/** How a task chooses its configuration, and the stand-ins for `@std`. */
 import {
   assert,
   assertEquals,

@@ -8,7 +8,7 @@ import { concat, hex, pattern, utf8 } from "./_bytes.ts";
 
 const { Text, Binary, Ping } = Opcode;
 
-/** All pieces that are owed, as they would be written. */
+/** Takes all pieces, as they would be written. */
 function pieces(output: Output): Uint8Array<ArrayBuffer>[] {
   const found: Uint8Array<ArrayBuffer>[] = [];
   for (let bytes; (bytes = output.take()) !== undefined;) {
@@ -426,7 +426,7 @@ Deno.test("nextMaskingKey: unsigned 32-bit numbers, all of them in use", () => {
   assert(keys.some((key) => key >= 2 ** 31));
   for (let bit = 0; bit < 32; bit++) {
     const count = keys.filter((key) => key / 2 ** bit & 1).length;
-    // 2,500 of 5,000 give or take 35; ten times that is never seen.
+    // 2,500 of 5,000, with a standard deviation of 35.
     assert(Math.abs(count - 2500) < 350, `bit ${bit}: ${count}`);
   }
   assert(new Set(keys).size > 4990);

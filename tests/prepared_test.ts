@@ -1,4 +1,7 @@
-/** Messages that are encoded once. How they are sent is in protocol_sending_test.ts. */
+/**
+ * Messages that are encoded once; protocol_sending_test.ts has how they are
+ * sent.
+ */
 import {
   assert,
   assertEquals,

@@ -1,4 +1,4 @@
-/** What the protocol owes to an extension: RFC 6455 §5.2 and §9. */
+/** The protocol with an extension: RFC 6455 §5.2 and §9. */
 import { assert, assertEquals } from "@std/assert";
 import { type FrameInit, RSV1, RSV2, RSV3 } from "../frame.ts";
 import { permessageDeflate } from "../deflate.ts";

@@ -1,4 +1,4 @@
-/** What the peer can make this side hold: RFC 6455 §10.4. */
+/** Limits on what the peer can make this side hold: RFC 6455 §10.4. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeFrameHeader, Opcode, type Role } from "../frame.ts";
 import { type ProtocolOptions, WebSocketProtocol } from "../protocol.ts";
@@ -30,7 +30,7 @@ const MIB = 1024 * KIB;
 const TOO_BIG = { closeCode: 1009, kind: "message-too-big" };
 const TOO_MANY = { closeCode: 1008, kind: "too-many-fragments" };
 
-/** A header that announces so much, and nothing behind it. */
+/** A header that announces that many bytes, without a payload. */
 function announce(
   role: Role,
   payloadLength: number,

@@ -239,7 +239,7 @@ const actions: fc.Arbitrary<Action[]> = fc.array(
   { minLength: 1, maxLength: 8 },
 );
 
-/** Does it, and tells what the other side should see of it. */
+/** Performs the step, and returns what the other side should receive. */
 function perform(protocol: WebSocketProtocol, action: Action): Seen[] {
   const { data } = action;
   const wellFormed = typeof data === "string" ? data.toWellFormed() : "";

@@ -151,7 +151,8 @@ Deno.test("§5.2: texts whose bytes need a longer header than their characters",
 });
 
 Deno.test("§5.6: what is sent may not be what was there before", () => {
-  // Non-ASCII late in a short text: what was written of it is written over.
+  // Non-ASCII late in a short text: its ASCII has been written in place
+  // already.
   for (const role of ROLES) {
     for (let at = 0; at < 36; at++) {
       const data = `${"a".repeat(at)}é${"b".repeat(36 - at)}`.slice(0, 32);

@@ -1,4 +1,4 @@
-/** Frames and the rules of RFC 6455 §5 that each of them is under. */
+/** Frames, and the rules of RFC 6455 §5 for each of them. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { encodeFrame, Opcode, type Role, RSV1, RSV2, RSV3 } from "../frame.ts";
 import { WebSocketProtocol } from "../protocol.ts";

@@ -79,7 +79,7 @@ browserTest("quotes in a browser", async (browser, t) => {
     await page.waitForText(".quote h3", "IRON");
     await it.getByLabel("100 ms").check();
     await page.waitForText(".quote .missed", /^\d+ skipped$/);
-    // It is told what is on the way to it, though that is as much as may be.
+    // It gets the report although as much is on the way as may be.
     await page.waitForText("#unread", /^1[5-8]$/);
     await it.getByLabel("skip what is out of date").uncheck();
     // More wait than would be sent ahead.

@@ -12,7 +12,7 @@ import { Feed, Quotes, WINDOW } from "../examples/quotes/quotes.ts";
 import { TestServer, upgrade, within } from "./_server.ts";
 import { startTask } from "./_task.ts";
 
-/** Numbers that look random, but are always the same. */
+/** Pseudo-random numbers, always the same. */
 function pseudoRandom(seed = 1): () => number {
   let state = seed;
   return () => {
@@ -33,10 +33,10 @@ function serveQuotes(): { server: TestServer; quotes: Quotes } {
 // deno-lint-ignore no-explicit-any
 type Told = Record<string, any>;
 
-/** A page: what it is told, in order, but for what it costs. */
+/** A page, and what it receives in order, without reports on its traffic. */
 class Page implements AsyncDisposable {
   readonly ws: WebSocketConnection;
-  /** How many messages it has dealt with. */
+  /** How many messages it has processed. */
   read = 0;
 
   constructor(ws: WebSocketConnection) {
@@ -176,7 +176,7 @@ Deno.test("a page that falls behind gets the newest of each, and no queue", asyn
   await page.order({ do: "subscribe", symbols: ["TEA", "INK"] });
   const snapshots = await page.upToNow();
   const [{ n: first }] = snapshots as [Told];
-  // It says nothing of what it has dealt with.
+  // It does not say what it has processed.
   for (let i = 0; i < 500; i++) quotes.market.tick();
   const known = new Map<string, Told>();
   const messages = await page.upToNow();
@@ -289,7 +289,7 @@ Deno.test("a page is not told again what it has not read", () => {
   feed.tellCost(tally);
   assertEquals(told.length, 3);
   assertEquals(told.at(-1)!.unread, 1);
-  // Who wants everything wants these too.
+  // A page that wants everything gets these, too.
   feed.conflates = false;
   feed.tellCost(tally);
   assertEquals(told.at(-1)!.unread, 2);

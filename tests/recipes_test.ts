@@ -46,7 +46,7 @@ async function assertEchoes(
 
 // --- All of them -----------------------------------------------------------
 
-/** One line that says what is wrong, and nothing else. */
+/** Asserts that the output is one line that says what is wrong. */
 function assertRefused(
   { code, stdout, stderr }: Outcome,
   message: RegExp = /./,
@@ -167,7 +167,7 @@ Deno.test("behind_nginx: WebSockets and pages, with the configuration there", {
     assertEquals(await within(ws.receive()), "You are 127.0.0.1");
     await assertEchoes(url);
 
-    // Nobody makes up where it is.
+    // A client cannot forge its address.
     await using liar = await connect(url, {
       headers: { "X-Real-IP": "192.0.2.1" },
     });
@@ -484,7 +484,7 @@ Deno.test("tcp_bridge: the end of either side is the end of the other", async (t
       const server = stack.use(bridgeTo(port, { timeout: 100 }));
       const ws = await connect(server.url);
       assertEquals((await within(ws.closed)).code, 1014);
-      // Nobody is dialled for who has gone.
+      // Nothing is dialled for a client that has gone.
       const ended = Promise.withResolvers<void>();
       const patient = stack.use(
         new TestServer({
@@ -505,7 +505,7 @@ Deno.test("tcp_bridge: a side that does not read slows the other down", async (t
   const MOST = 64 * 1024 * 1024;
   const HIGH_WATER_MARK = 128 * 1024; // the default
   const PART = 65536 + 100; // what a stream of Deno reads at once, in a frame
-  /** Writes until it stands still for a while; how much that was. */
+  /** Writes until nothing moves for a while; returns how much that was. */
   const writeUntilStuck = async (
     write: (bytes: Uint8Array<ArrayBuffer>) => Promise<number>,
   ): Promise<number> => {

@@ -104,7 +104,7 @@ const UNSANITIZED = { sanitizeOps: false, sanitizeResources: false };
 const stop = new AbortController();
 const ends: Promise<unknown>[] = [];
 
-/** What the host tells, asked for something; not for ever. */
+/** Asks the host for something, within a time limit, and returns its report. */
 async function told(
   host: Host,
   what: string,
@@ -134,7 +134,7 @@ async function told(
   throw new Error(`${what}, after ${where}: ${failure}`);
 }
 
-/** The tests of a runtime, file by file; what fails hard does so for its file. */
+/** Runs the tests of a runtime, file by file; a crash fails its file. */
 class Run {
   readonly #files = new Map<string, PromiseWithResolvers<TestResult[]>>();
 
@@ -160,7 +160,7 @@ class Run {
         resolve(results);
       } catch (error) {
         reject(error);
-        // Who knows in what state it is.
+        // It may be in any state.
         await Promise.allSettled([host?.[Symbol.asyncDispose]()]);
         host = undefined;
       }
@@ -193,7 +193,7 @@ async function listNames(): Promise<Record<string, string[]>> {
 }
 
 Deno.test.afterAll(async () => {
-  stop.abort(); // what nobody has asked for
+  stop.abort(); // what is still running
   for (const end of await Promise.allSettled(ends)) {
     if (end.status === "rejected") throw end.reason;
   }
@@ -310,7 +310,7 @@ async function choicesOf(
   return choices;
 }
 
-// What nothing can be asked about while a program runs.
+// What a running program cannot be asked about.
 const TOLD_BY_FILES = ["decompression", "TLS"];
 
 for (const column of [...COLUMNS, deno()]) {

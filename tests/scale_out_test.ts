@@ -13,7 +13,7 @@ import { type Usage, usageOf } from "./_usage.ts";
 
 const decoder = new TextDecoder();
 
-/** A hub on a connection to Redis, and one who subscribes to it. */
+/** A hub on a connection to Redis, and a subscriber. */
 class Member implements AsyncDisposable {
   readonly hub: Hub;
   readonly received: string[] = [];
@@ -229,7 +229,9 @@ function usage(pid: number): Usage | undefined {
   return isLinux ? usageOf(pid) : undefined;
 }
 
-/** Tells what processes hold, and asserts that it is little more than before. */
+/**
+ * Prints what processes hold, and asserts that it is little more than before.
+ */
 async function assertKept(
   workers: number[],
   before: (Usage | undefined)[],
@@ -451,7 +453,7 @@ redisTest(
   },
 );
 
-/** Of a program that can't start. */
+/** The outcome of a program that can't start. */
 async function outcomeOf(...args: string[]): Promise<Outcome> {
   await using program = scaleOut(...args);
   return await program.ended();

@@ -1,4 +1,4 @@
-/** `serve()` on streams in memory: what of it any runtime can try. */
+/** `serve()` on streams in memory, for any runtime. */
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "../connect.ts";
 import type { Duplex } from "../connection.ts";

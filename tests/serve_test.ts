@@ -289,7 +289,7 @@ Deno.test("Expect: 100-continue is answered before the body comes", async () => 
   assertEquals((await client.readHead()).status, 100);
   await client.write("body");
   assertEquals((await client.readAnswer()).body, "body");
-  // Who has sent the body already is not asked for it.
+  // A client that has sent the body already is not asked for it.
   await client.write(
     request("POST /", "Content-Length: 4", "Expect: 100-continue") + "body",
   );
@@ -428,7 +428,7 @@ Deno.test("a head that comes too slowly, and a body, are not waited for", async 
     assertEquals((await client.readAnswer()).status, 408);
   });
   const kinds = server.errors.map((error) => (error as HandshakeError).kind);
-  // Who has got its page, and asks for nothing more, is nobody's error.
+  // A client that has got its page, and asks for nothing more, is no error.
   assertEquals(kinds, ["timeout", "timeout", "timeout"]);
   await assertServes(server);
 });
@@ -688,7 +688,7 @@ Deno.test("connections may come from anywhere, as bytes or as streams", async ()
     await ws.close();
   }
   await within(server.shutdown());
-  // What it rejects with then is nobody's error.
+  // Its rejection after that is not reported.
   assertEquals(errors, []);
   assertEquals(listener.accepted, 3);
 });
@@ -960,7 +960,7 @@ Deno.test("the loop goes on when accept() fails", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const accept = listener.accept.bind(listener);
   let calls = 0;
-  // On the brink: each connection that is accepted is the last for a while.
+  // Each connection that is accepted takes the last file for a while.
   listener.accept = () =>
     calls++ % 3 < 2
       ? Promise.reject(new Error("Too many open files (os error 24)"))
@@ -1152,7 +1152,7 @@ for (const [way, receive] of Object.entries(WAYS)) {
     assertEquals(answers.slice(0, 2), ["one", "two"]);
     assertEquals((await within(ws.closed)).code, 1001);
     await within(done);
-    assert(performance.now() - began < 4000); // not for want of patience
+    assert(performance.now() - began < 4000); // not at the timeout
   });
 }
 

@@ -1,4 +1,4 @@
-/** The loop of `examples/server_loop.ts`, which is there to be read. */
+/** The loop of `examples/server_loop.ts`. */
 import { connect as connectTcp, type Socket } from "node:net";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { connect } from "../connect.ts";

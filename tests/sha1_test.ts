@@ -1,4 +1,4 @@
-/** What computes the digest of accept keys, whatever the runtime has. */
+/** The choice of what computes the digest of accept keys. */
 import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { chooseSha1, type Digest, sha1, sha1Source } from "../_sha1.ts";
 import { hex, utf8 } from "./_bytes.ts";

@@ -31,11 +31,11 @@ const clients = Number(flags.clients);
 const random = randomNumbers(seed);
 const MIB = 1024 * 1024;
 
-/** Within how much memory a server has to stay in the last five minutes, in MiB. */
+/** How much a server's memory may vary in the last five minutes, in MiB. */
 const MAX_RANGE = 10;
 /** How long it may take until nothing is under way, in milliseconds. */
 const QUIET_WITHIN = 25_000;
-/** How much it may take at all, which is what shorter times can tell, in MiB. */
+/** The limit for its memory in shorter runs, in MiB. */
 const MAX_MEMORY = 700;
 /**
  * How long an answer may take while 300 others are served, in milliseconds; so much
@@ -52,11 +52,11 @@ const wait = (milliseconds: number): Promise<void> =>
 
 // --- The servers -----------------------------------------------------------
 
-/** An example, and what it takes of the system. */
+/** An example, and its memory and files. */
 class Server {
   readonly name: string;
   readonly url: string;
-  /** What is in use of its heap, in bytes, as it was told last. */
+  /** How much of its heap was in use at the last report, in bytes. */
   heap = 0;
   #onHeap: () => void = () => {};
   readonly #process: Deno.ChildProcess;
@@ -123,7 +123,7 @@ class Server {
     return server;
   }
 
-  /** What it has of the system now. */
+  /** Its memory and files now. */
   usage(): Usage {
     return usageOf(this.#process.pid);
   }
@@ -136,7 +136,7 @@ class Server {
     return this.usage();
   }
 
-  /** Ends it; what is wrong with how it ended, if anything. */
+  /** Ends it; returns what is wrong with how it ended, if anything. */
   async stop(): Promise<string[]> {
     this.#process.kill("SIGTERM");
     const { code } = await this.#process.status;
@@ -151,7 +151,7 @@ class Server {
 // --- The clients -----------------------------------------------------------
 
 const tally = { messages: 0, connections: 0, attacks: 0 };
-/** How many messages have come back, and how many attacks were let in, from each. */
+/** How many messages have come back, and attacks let in, of each kind. */
 const heard = new Map<string, number>();
 const letIn = new Map<string, number>();
 /** How long comments took to come back, in milliseconds. */
@@ -163,11 +163,11 @@ function count(in_: Map<string, number>, { name }: Server): void {
 const mistakes: string[] = [];
 let isOver = false;
 
-/** Which nobody begins anything before. */
+/** Settles when the pause is over; nothing is begun before. */
 let pause: Promise<void> | undefined;
 let underWay = 0;
 
-/** Does something that is not to be under way during a pause. */
+/** Runs something that must not go on during a pause. */
 async function act<T>(deed: () => Promise<T>): Promise<T> {
   while (pause !== undefined) {
     await pause;
@@ -181,7 +181,7 @@ async function act<T>(deed: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What the servers have of the system while nobody does anything. */
+/** Memory and files of the servers while nothing goes on. */
 async function restingUsages(): Promise<Usage[]> {
   const { promise, resolve } = Promise.withResolvers<void>();
   pause = promise;
@@ -329,7 +329,7 @@ const BAD: (() => Uint8Array<ArrayBuffer>)[] = [
   () => repeat(masked({ opcode: Opcode.Continuation, fin: false }), 10_000),
 ];
 
-/** Writes what is wrong, and reads or does not. */
+/** Makes an attack; some of them read. */
 async function attack(server: Server): Promise<void> {
   const { name, url } = server;
   const port = Number(new URL(url).port);
@@ -402,7 +402,7 @@ function close(conn: Deno.Conn): void {
   }
 }
 
-/** One client after the other, of those that behave so. */
+/** Runs clients of one kind, one after the other. */
 async function behave(
   play: (server: Server) => Promise<void>,
   server: Server,

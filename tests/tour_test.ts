@@ -1,4 +1,4 @@
-/** The tour without a browser: what it hears, what it tells, what it serves. */
+/** The tour without a browser: its wiretap, its reports, its pages. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
 import { connect, type WebSocketConnection } from "../mod.ts";

@@ -1,4 +1,4 @@
-/** Turns where one timer serves all connections: who rests, and who goes first. */
+/** Turns where connections share a timer: which rest, and which go first. */
 import { assert, assertEquals } from "@std/assert";
 import { pattern } from "./_bytes.ts";
 import { open, quiet, withClock } from "./_connection.ts";
@@ -15,7 +15,7 @@ Deno.test("connections do not rest while the event loop serves others anyway", a
       clock.block(WORK);
     }).catch(() => {});
     const message = binary(pattern(16_384));
-    // Whatever other tests have left.
+    // Work that other tests have left.
     await peer.send(message);
     await clock.advance(TURN);
     for (let expected = 4; expected < COUNT; expected += 3) {

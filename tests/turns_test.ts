@@ -1,4 +1,4 @@
-/** One thread for all: who keeps it busy lets the others have their turn. */
+/** Turns: connections that keep the thread busy let others go on. */
 import { assert, assertEquals } from "@std/assert";
 import { finished } from "../_finished.ts";
 import { areTimersShared } from "../_platform.ts";
@@ -15,10 +15,10 @@ Deno.test("a peer that always has more to read waits for the others' turn", asyn
     const first = flood(clock);
     const second = flood(clock);
     await quiet();
-    // No timer has come through: nobody else had a turn.
+    // No timer has fired: others had no turn.
     const before = first.handled + second.handled;
     assert(before > 0 && before < COUNT / 2, `${before}`);
-    // Those that bring little need not wait.
+    // Connections with little to read need not wait.
     const other = open();
     let seen: unknown;
     other.ws.forEach((message) => seen = message);
@@ -194,7 +194,7 @@ Deno.test("a turn is put off while others come, but not for ever", async () => {
         onMicrotask() {},
         onTurn: () => void told.push(name),
       });
-    // Each time it is due already, and begins anew with the next.
+    // It is due already each time, and is set anew with the next.
     for (let i = 0; i < 4; i++) {
       if (i === 1) setTimeout(() => told.push("early"), 0);
       if (i === 2) setTimeout(() => told.push("late"), 0);
@@ -258,7 +258,7 @@ Deno.test("a connection that rests does not rest again for what arrives meanwhil
       clock.block(5);
       addWork(begin);
     }
-    // Of those who ask, now and then one is told to wait for its turn.
+    // One of those that ask has to wait for its turn now and then.
     for (let i = 0; i < 32; i++) {
       const aborting = new AbortController();
       const receiving = ws.receive({ signal: aborting.signal });

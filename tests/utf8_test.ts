@@ -1,4 +1,4 @@
-/** The validator that sees a text in parts, and its fast ways. */
+/** The validator of text in parts, and its fast paths. */
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { nodeBuffer } from "../_platform.ts";
 import {

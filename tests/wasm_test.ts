@@ -1,4 +1,4 @@
-/** The WebAssembly module as a file: what it is made of, and a life without it. */
+/** The WebAssembly module: its source, and runtimes that do not compile it. */
 import { assert, assertEquals } from "@std/assert";
 import type { isUtf8 } from "../_utf8.ts";
 import { loadUtf8Simd } from "../_utf8_simd.ts";
