@@ -8,9 +8,9 @@
  * The bytes of a buffer, or of a view on one, where they are. Those of a view of
  * larger elements are in the order in which they lie in memory.
  *
- * @param data What a program has given.
- * @param what What it was given as, for the error: "A message".
- * @param others What else would have been taken: "a string, ".
+ * @param data The argument of a program.
+ * @param what Its name in the error, such as "A message".
+ * @param others Other types that are accepted, such as "a string, ".
  * @throws {TypeError} If it has no bytes.
  */
 export function bytesOf(data: unknown, what: string, others = ""): Uint8Array {
@@ -24,7 +24,7 @@ export function bytesOf(data: unknown, what: string, others = ""): Uint8Array {
   );
 }
 
-/** What a value is, in a word, for an error: "number", "null", "Blob". */
+/** The type of a value in a word, for an error: "number", "null", "Blob". */
 export function kindOf(value: unknown): string {
   if (value === null) return "null";
   if (typeof value !== "object") return typeof value;

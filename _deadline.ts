@@ -23,7 +23,7 @@ interface Slot {
 
 const slots = new Map<number, Slot>();
 
-/** Whose deadline it is: an object, so that no closure is made for each. */
+/** The owner of a deadline: an object, so that no closure is made for each. */
 export interface DeadlineOwner {
   /** Called when the deadline is due. */
   onDeadline(deadline: Deadline): void;

@@ -26,7 +26,7 @@ interface DeflateParameters {
   clientMaxWindowBits: number | true | undefined;
 }
 
-/** Those of a response. */
+/** The four parameters of a response. */
 interface ResponseParameters extends DeflateParameters {
   clientMaxWindowBits: number | undefined;
 }
@@ -51,7 +51,7 @@ export interface Direction {
   windowBits: number;
 }
 
-/** What two endpoints have agreed on. */
+/** The agreement of two endpoints. */
 export interface DeflateAgreement {
   /** As it stands in the server's response. */
   parameters: ExtensionParameters;
@@ -162,7 +162,7 @@ function writeParameters(written: DeflateParameters): ExtensionParameters {
   return parameters;
 }
 
-/** What a client puts into its offer. */
+/** The parameters of a client's offer. */
 export function offerParameters(demands: DeflateDemands): ExtensionParameters {
   const { clientMaxWindowBits = MAX_WINDOW_BITS } = demands;
   return writeParameters({

@@ -110,7 +110,7 @@ export class PakoDeflater implements Deflater {
   close(): void {}
 }
 
-/** What a compressing stream of `node:zlib` has within. */
+/** The internals of a compressing stream of `node:zlib`. */
 export interface NodeStream {
   _handle: {
     writeSync(

@@ -71,7 +71,7 @@ export interface ByteDuplex {
   /**
    * Who the peer is.
    *
-   * @default {undefined} (nobody knows)
+   * @default {undefined} (unknown)
    */
   readonly remoteAddr?: RemoteAddress | undefined;
 }

@@ -1,5 +1,5 @@
 /**
- * What a protocol tells: messages, pings and pongs, and the end.
+ * The events of a protocol: messages, pings and pongs, and the close.
  *
  * @module
  */

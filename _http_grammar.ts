@@ -9,7 +9,7 @@ export const TEXT = 2;
 /** Visible ASCII without `#`: no form of a request target has a fragment. */
 export const TARGET = 4;
 
-/** What a byte, or the code of an ISO-8859-1 character, may stand in. */
+/** Where a byte, or the code of an ISO-8859-1 character, may stand. */
 export const CLASS: Uint8Array = new Uint8Array(256);
 for (let code = 0; code < 256; code++) {
   let bits = 0;

@@ -204,12 +204,12 @@ export class MemoryDuplex implements ByteDuplex {
     }
   }
 
-  /** Whether somebody waits for bytes from the other end. */
+  /** Whether a read is pending. */
   get isReading(): boolean {
     return this.#incoming.isRead;
   }
 
-  /** Whether somebody waits for the other end to take bytes. */
+  /** Whether a write is pending. */
   get isWriting(): boolean {
     return this.#outgoing.isWritten;
   }

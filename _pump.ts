@@ -35,14 +35,14 @@ import {
 import { handled, Waiters } from "./_waiter.ts";
 import { Writer, type WriterOwner } from "./_writer.ts";
 
-/** What a consumer takes off the pump. */
+/** A message, or a part of one. */
 export type Received = TextMessage | BinaryMessage | MessageChunk;
 
 /** Limits of a {@linkcode Pump}. */
 export interface PumpLimits {
-  /** How much is read ahead while nobody asks, in bytes. */
+  /** How many bytes are read ahead while no message is asked for. */
   maxReadAhead: number;
-  /** How many messages are read ahead while nobody asks. */
+  /** How many messages are read ahead while none is asked for. */
   maxReadAheadMessages: number;
   /** How much may wait to be written before senders wait, in bytes. */
   highWaterMark: number;

@@ -1,4 +1,4 @@
-/** What a server here may answer with (RFC 9110 §15). */
+/** Reason phrases of the status codes that a server may use (RFC 9110 §15). */
 const PHRASES: ReadonlyMap<number, string> = new Map([
   [200, "OK"],
   [201, "Created"],

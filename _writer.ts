@@ -10,7 +10,7 @@ import { ConnectionClosedError } from "./_connection_closed_error.ts";
 import type { ByteDuplex } from "./_duplex.ts";
 import { handled, Waiters } from "./_waiter.ts";
 
-/** Whose output a {@linkcode Writer} writes. */
+/** The owner of a {@linkcode Writer}. */
 export interface WriterOwner {
   /** Called when a write is done: time for the next one. */
   flush(): void;
@@ -38,7 +38,7 @@ export class Writer {
 
   /**
    * @param duplex Where to write.
-   * @param protocol What has the output.
+   * @param protocol The protocol whose output is written.
    * @param highWaterMark How many bytes may wait before senders have to.
    * @param owner Is told when something happens.
    */

@@ -345,9 +345,9 @@ export class Hub implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   /**
-   * Begins without topics: they are there while somebody subscribes.
+   * A hub without topics: each exists while it has subscribers.
    *
-   * @param options What joins it to others, and who is too slow.
+   * @param options The backplane, and when a subscriber is too slow.
    * @throws {RangeError} If a limit is out of range.
    * @throws {TypeError} If there is no such policy.
    */
@@ -373,8 +373,8 @@ export class Hub implements AsyncDisposable {
   /**
    * The topics that have subscribers, or those of one subscriber.
    *
-   * @param subscriber Who; left out, anybody.
-   * @returns Their names, in the order in which they came.
+   * @param subscriber The subscriber; if left out, any.
+   * @returns The names of the topics, in the order in which they were opened.
    */
   topics(subscriber?: Subscriber): IterableIterator<string> {
     if (subscriber === undefined) return this.#topics.keys();
@@ -384,18 +384,18 @@ export class Hub implements AsyncDisposable {
   /**
    * How many of this hub's own subscribers a topic has.
    *
-   * @param topic Which one.
-   * @returns How many; 0 if there is no such topic.
+   * @param topic The topic.
+   * @returns The number; 0 if there is no such topic.
    */
   subscriberCount(topic: string): number {
     return this.#topics.get(topic)?.members.size ?? 0;
   }
 
   /**
-   * Whether somebody subscribes to a topic.
+   * Whether a subscriber subscribes to a topic.
    *
-   * @param topic Which one.
-   * @param subscriber Who.
+   * @param topic The topic.
+   * @param subscriber The subscriber.
    * @returns Whether it does.
    */
   has(topic: string, subscriber: Subscriber): boolean {
@@ -405,8 +405,8 @@ export class Hub implements AsyncDisposable {
   /**
    * This hub's own subscribers to a topic, in the order in which they came.
    *
-   * @param topic Which one.
-   * @returns Them; none if there is no such topic.
+   * @param topic The topic.
+   * @returns The subscribers; none if there is no such topic.
    */
   *subscribers(topic: string): IterableIterator<Subscriber> {
     for (const member of this.#topics.get(topic)?.members ?? []) {
@@ -415,13 +415,13 @@ export class Hub implements AsyncDisposable {
   }
 
   /**
-   * Has somebody receive what is published to a topic, from now on. To subscribe
-   * twice is to subscribe once.
+   * Subscribes to a topic: what is published to it from now on is sent to the
+   * subscriber. To subscribe twice has no further effect.
    *
-   * @param topic Any text.
-   * @param subscriber Who; it leaves when it is closed.
-   * @returns Resolved when what is published in other processes arrives too,
-   * rejected if the backplane gives up. Nobody has to look.
+   * @param topic The topic: any text.
+   * @param subscriber The subscriber; when it is closed, it leaves all topics.
+   * @returns Resolves when messages from other processes arrive too, and
+   * rejects if the backplane gives up. It may be ignored.
    * @throws {DOMException} "InvalidStateError" if the hub is closed.
    */
   subscribe(topic: string, subscriber: Subscriber): Promise<void> {
@@ -471,11 +471,12 @@ export class Hub implements AsyncDisposable {
   }
 
   /**
-   * Has somebody receive no more of a topic, not even what is kept for it.
+   * Ends the subscription to a topic, and discards messages of it that are
+   * kept.
    *
-   * @param topic Which one.
-   * @param subscriber Who.
-   * @returns Whether it did subscribe to the topic.
+   * @param topic The topic.
+   * @param subscriber The subscriber.
+   * @returns Whether it subscribed to the topic.
    */
   unsubscribe(topic: string, subscriber: Subscriber): boolean {
     const member = this.#members.get(subscriber);
@@ -487,9 +488,9 @@ export class Hub implements AsyncDisposable {
   }
 
   /**
-   * Has somebody leave all its topics.
+   * Ends all subscriptions of a subscriber.
    *
-   * @param subscriber Who. It is not closed.
+   * @param subscriber The subscriber. It is not closed.
    * @returns Whether it had any.
    */
   remove(subscriber: Subscriber): boolean {
@@ -517,14 +518,16 @@ export class Hub implements AsyncDisposable {
   // --- Publishing ----------------------------------------------------------
 
   /**
-   * Sends a message to all who subscribe to a topic, here and in other
-   * processes. It waits for nobody.
+   * Sends a message to all subscribers of a topic, here and in other processes.
+   * It never waits.
    *
-   * @param topic Who gets it.
+   * @param topic The topic.
    * @param message A string goes out as text, bytes as binary, a prepared message
    * as it was prepared. Bytes are not copied, and must not change afterwards.
-   * @param options How it is sent, and what becomes of it where it can't be.
-   * @returns What became of it.
+   * @param options How it is sent, and what becomes of it where a subscriber is
+   * too slow.
+   * @returns How many subscribers it was sent to, and what became of it for
+   * others.
    * @throws {DOMException} "InvalidStateError" if the hub is closed.
    * @throws {TypeError} If there is no such policy, or the message is none of
    * these.
@@ -712,7 +715,7 @@ export class Hub implements AsyncDisposable {
   // --- The end -------------------------------------------------------------
 
   /**
-   * Forgets all topics and subscribers, who are not closed, and closes the
+   * Removes all topics and subscribers, which are not closed, and closes the
    * backplane.
    *
    * @returns Resolved when the backplane is closed, rejected if it can't be.

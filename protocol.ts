@@ -180,12 +180,12 @@ const EMPTY = new Uint8Array(0);
 
 /**
  * The state machine of one endpoint (RFC 6455 §5.4 to §8), with no input or
- * output of its own. Who owns the transport hands what it reads to `receive()`
- * and takes the events, writes what `takeOutput()` returns until there is no
- * more, and then does with the transport what `transport` says.
+ * output of its own. The owner of the transport hands what it reads to
+ * `receive()` and takes the events, writes what `takeOutput()` returns until
+ * there is no more, and then does with the transport what `transport` says.
  *
- * What the peer does wrong is answered with a Close frame, and told by the
- * event of the end. What the caller does wrong is thrown, and sends nothing.
+ * A fault of the peer is answered with a Close frame, and reported by the close
+ * event. A mistake of the caller is thrown, and sends nothing.
  *
  * @example Both ends of a connection, without a network
  * ```ts
@@ -278,8 +278,8 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
    */
   chunks = false;
   /**
-   * Whether who takes messages gives the memory of each back with `reuse()` as
-   * soon as it is done with it.
+   * Whether the program gives the memory of each message back with `reuse()`,
+   * as soon as it does not need it any more.
    */
   reusesMemory = false;
 
@@ -615,7 +615,7 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
     return this.#message?.length ?? 0;
   }
 
-  /** Forgets the bytes owed to the peer, who will not read them. */
+  /** Drops the bytes owed to the peer, which will not read them. */
   dropOutput(): void {
     this.#output.clear();
     this.#pongsQueued = 0;
@@ -628,9 +628,9 @@ export class WebSocketProtocol implements Iterable<ProtocolEvent> {
   }
 
   /**
-   * Takes the next bytes owed to the peer, as many as lie together. They must
-   * be written before any others. Who calls `releaseOutput()` when they are
-   * written, and before taking more, lets their memory be used again.
+   * Takes the next contiguous bytes owed to the peer. They must be written
+   * before any others. Call `releaseOutput()` once they are written, and before
+   * taking more, and their memory is used again.
    *
    * @returns The bytes, or `undefined` if nothing is owed.
    */
