@@ -49,11 +49,25 @@ export class TestServer implements AsyncDisposable {
   readonly port: number;
   /** The errors that `onError` was given. */
   readonly errors: unknown[] = [];
+  readonly #open = new Set<Deno.Conn>();
+  #onClose = (): void => {};
 
   constructor(
     options: Partial<TappedOptions> = {},
     listener: Deno.Listener = Deno.listen({ hostname: "127.0.0.1", port: 0 }),
   ) {
+    const accept = listener.accept.bind(listener);
+    listener.accept = async () => {
+      const conn = await accept();
+      this.#open.add(conn);
+      const close = conn.close.bind(conn);
+      conn.close = () => {
+        this.#open.delete(conn);
+        this.#onClose();
+        close();
+      };
+      return conn;
+    };
     this.server = serveTapped(listener, {
       onConnection: (ws) => ws.forEach((message) => ws.send(message)),
       onError: (error) => this.errors.push(error),
@@ -81,6 +95,13 @@ export class TestServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await within(this.server.shutdown({ timeout: 2000 }));
+    // Who is refused has a second to read why, which shutdown() may not wait for.
+    await within(
+      new Promise<void>((resolve) => {
+        this.#onClose = () => this.#open.size === 0 && resolve();
+        this.#onClose();
+      }),
+    );
   }
 }
 
