@@ -17,17 +17,22 @@ function isFile(path: string): boolean {
   }
 }
 
-/** Registers a test that is given a Redis; ignored where there is none. */
+/**
+ * Registers a test that is given a Redis; ignored where there is none, and where
+ * it `sharesPort`, but the system lets no processes do so.
+ */
 export function redisTest(
   name: string,
   run: (redis: TestRedis) => Promise<void>,
+  { sharesPort = false } = {},
 ): void {
-  if (redisPath === undefined) {
-    Deno.test({
-      name: `${name} (redis-server is not installed)`,
-      ignore: true,
-      fn: () => {},
-    });
+  const missing = redisPath === undefined
+    ? "redis-server is not installed"
+    : sharesPort && Deno.build.os !== "linux"
+    ? "processes share a port on Linux alone"
+    : undefined;
+  if (missing !== undefined) {
+    Deno.test({ name: `${name} (${missing})`, ignore: true, fn: () => {} });
     return;
   }
   Deno.test(name, async () => {

@@ -349,6 +349,7 @@ redisTest(
       Promise.all([anna, ben, cleo, dora, emil].map((it) => it.ended)),
     );
   },
+  { sharesPort: true },
 );
 
 redisTest(
@@ -400,6 +401,7 @@ redisTest(
     await assertKept(workers, had);
     await assertEndsWell(program, all);
   },
+  { sharesPort: true },
 );
 
 redisTest(
@@ -437,6 +439,7 @@ redisTest(
     await assertKept(workers, before);
     await assertEndsWell(program, all);
   },
+  { sharesPort: true },
 );
 
 redisTest(
@@ -451,11 +454,16 @@ redisTest(
     await program.ended();
     await viewer.ended;
   },
+  { sharesPort: true },
 );
 
-/** The outcome of a program that can't start. */
+/**
+ * The outcome of a program that can't start. Where processes cannot share a port,
+ * it is asked for one.
+ */
 async function outcomeOf(...args: string[]): Promise<Outcome> {
-  await using program = scaleOut(...args);
+  const one = isLinux ? [] : ["--processes=1"];
+  await using program = scaleOut(...one, ...args);
   return await program.ended();
 }
 
@@ -488,6 +496,16 @@ Deno.test("a busy port, and a wrong flag, are one line", async () => {
     assertEquals([code, stderr], [1, line]);
   }
 });
+
+if (!isLinux) {
+  Deno.test("that processes cannot share a port is one line", async () => {
+    const { code, stderr } = await outcomeOf("--processes=2");
+    assertEquals([code, stderr], [
+      1,
+      "error: Processes can share a port on Linux alone: --processes 1, please\n",
+    ]);
+  });
+}
 
 for (const task of ["danmaku/main", "scale_out/main", "scale_out/measure"]) {
   Deno.test(`${task}.ts --help says what it takes`, async () => {
