@@ -365,4 +365,5 @@ browserTest(
     await page.waitForText("#lamp", "closed, 1001");
     page.assertNoComplaints();
   },
+  { signals: true },
 );
