@@ -3,6 +3,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertMatch,
   assertNotEquals,
   assertObjectMatch,
   assertRejects,
@@ -37,7 +38,21 @@ async function choose(
       note: decoder.decode(stderr).trim(),
     };
   } finally {
-    await Deno.remove(cache, { recursive: true });
+    await removeCache(cache);
+  }
+}
+
+/**
+ * On Windows, a cache holds a link to Deno's own program, which cannot be removed
+ * while that runs: it is left.
+ */
+async function removeCache(folder: string): Promise<void> {
+  try {
+    await Deno.remove(folder, { recursive: true });
+  } catch (error) {
+    const isLeft = Deno.build.os === "windows" &&
+      error instanceof Deno.errors.PermissionDenied;
+    if (!isLeft) throw error;
   }
 }
 
@@ -51,10 +66,15 @@ function listen(): Deno.TcpListener & { url: string } {
 Deno.test("a registry that refuses is told in one line, and done without", async () => {
   const listener = listen();
   listener.close();
-  assertEquals(await choose(listener.url), {
-    choice: "deno.offline.json",
-    note: "offline: JSR is out of reach, using the stand-ins in offline/",
-  });
+  const { choice, note } = await choose(listener.url);
+  assertEquals(choice, "deno.offline.json");
+  // Windows tries for two seconds to connect to a port that is closed, and Deno
+  // tries more than once.
+  const problem = Deno.build.os === "windows"
+    ? "JSR (is out of reach|does not answer)"
+    : "JSR is out of reach";
+  const line = `^offline: ${problem}, using the stand-ins in offline/$`;
+  assertMatch(note, new RegExp(line));
 });
 
 Deno.test("a registry that never answers is given up within four seconds", async () => {
