@@ -654,7 +654,15 @@ function logError(error: unknown): void {
     error instanceof ConnectionClosedError || PEERS.has(nameOf(error));
   if (isPeers) return;
   // The message, and where it happened.
-  const text = error instanceof Error ? error.stack ?? error.message : error;
+  const text = error instanceof Error ? traceOf(error) : error;
   const [message, place] = String(text).split(/\n\s+at /);
   console.error(place === undefined ? message : `${message} (${place})`);
+}
+
+const NO_FILES = /\bE[MN]FILE\b|\bos error 2[34]\b/;
+
+/** Where no file can be opened, Deno (2.9) panics as it makes a stack trace. */
+function traceOf(error: Error): string {
+  const { message } = error;
+  return NO_FILES.test(message) ? `Error: ${message}` : error.stack ?? message;
 }

@@ -1,5 +1,5 @@
 /** Attacks on `deno task recipe:tls`. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { connect } from "../connect.ts";
@@ -24,7 +24,11 @@ import {
   writeAll,
   writeAndReset,
 } from "./_hostile.ts";
+import { assertAnswers } from "./_measured.ts";
+import { Program } from "./_program.ts";
 import { Client, request, within } from "./_server.ts";
+import { startServer } from "./_task.ts";
+import { usageOf } from "./_usage.ts";
 
 const MIB = 1024 * 1024;
 
@@ -377,4 +381,107 @@ Deno.test({
     caCerts: [pem],
   });
   await attackEach(t, target, ATTACKS);
+});
+
+Deno.test({
+  name: "TLS, and out of file descriptors: the crowd is served later" +
+    (hasOpenssl ? "" : " (needs OpenSSL)"),
+  ignore: !isLinux || !hasOpenssl,
+}, async () => {
+  await using certificate = await makeCertificate();
+  const { cert, key, pem } = certificate;
+  const config = Deno.env.get("DENO_TASK_CONFIG") ?? "deno.json";
+  await using program = new Program("sh", [
+    ...["-c", 'ulimit -n 100; exec "$@"', "sh", Deno.execPath(), "run"],
+    ...[`--config=${config}`, "--no-prompt", "--allow-net", "--allow-read"],
+    ...["examples/recipes/tls.ts", "--port", "0", "--hostname", "127.0.0.1"],
+    ...["--cert", cert, "--key", key],
+  ]);
+  const [, url = ""] = await program.expect(/^Listening on (.*)\n$/);
+  const hostname = "127.0.0.1";
+  const port = Number(new URL(url).port);
+  const caCerts = [pem];
+  await using before = await connect(url, { caCerts });
+  const atFirst = usageOf(program.pid);
+  const silent = await times(
+    60,
+    async () => new Client(await Deno.connect({ hostname, port })),
+  );
+  for (let i = 0; i < 5; i++) await assertAnswers(before);
+  const full = usageOf(program.pid);
+  // A connection takes three of them.
+  assert(full.files >= 97, `${full.files} files are open`);
+  const crowd = times(20, async () => {
+    // The first, which had to wait for too long, may be refused.
+    for (let left = 20; left > 0; left--) {
+      try {
+        return await connect(url, { caCerts });
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    }
+    throw new Error("It was never let in");
+  });
+  await assertAnswers(before);
+  closeAll(silent);
+  for (const ws of await within(crowd, 60_000)) {
+    await assertAnswers(ws);
+    await ws.close();
+  }
+  await assertAnswers(before);
+  const began = performance.now();
+  let last = usageOf(program.pid);
+  while (last.files > atFirst.files) {
+    assert(performance.now() - began < 20_000, `${last.files} files are open`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    last = usageOf(program.pid);
+  }
+  console.log(
+    [atFirst, full, last].map(({ rss, files }) =>
+      `RSS ${rss.toFixed(0)} MiB, files ${files}`
+    ).join(" -> "),
+  );
+  assert(last.rss < atFirst.rss + 64);
+  program.kill("SIGTERM");
+  assertEquals((await within(before.closed)).code, 1001);
+  const { code, stderr } = await program.ended();
+  assertEquals(code, 0);
+  // One line in 10 s.
+  assertMatch(stderr, /^(.*(os error 24|[Tt]oo many open files).*\n){1,5}$/);
+});
+
+Deno.test({
+  name: "SIGTERM by TLS: what was taken is answered, and all get 1001" +
+    (hasOpenssl ? "" : " (needs OpenSSL)"),
+  ignore: !isLinux || !hasOpenssl,
+}, async () => {
+  await using certificate = await makeCertificate();
+  const { cert, key, pem } = certificate;
+  const { program, url } = await startServer(
+    ...["recipe:tls", "--cert", cert, "--key", key] as const,
+  );
+  await using _ = program;
+  const clients = await times(20, () => connect(url, { caCerts: [pem] }));
+  const message = pattern(300_000);
+  const answers = clients.map(async (ws) => {
+    let count = 0;
+    for await (const answer of ws) {
+      assertEquals((answer as Uint8Array).length, message.length);
+      count++;
+    }
+    return count;
+  });
+  for (const ws of clients) {
+    ws.send(message);
+    ws.send(message);
+  }
+  for (const ws of clients) await ws.ping(); // all has been taken
+  program.kill("SIGTERM");
+  const { code, stderr } = await program.ended();
+  assertEquals([code, stderr], [0, ""]);
+  for (const ws of clients) {
+    const { code, wasClean } = await within(ws.closed);
+    assertEquals([code, wasClean], [1001, true]);
+  }
+  assertEquals(await within(Promise.all(answers)), Array(20).fill(2));
 });

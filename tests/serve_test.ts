@@ -5,6 +5,7 @@ import {
   assertRejects,
   assertStringIncludes,
   assertThrows,
+  fail,
 } from "@std/assert";
 import { connect } from "../connect.ts";
 import type { Duplex, Message, WebSocketConnection } from "../connection.ts";
@@ -482,6 +483,10 @@ Deno.test("without onError, a mistake is one line on stderr", async () => {
     const mistakes: unknown[] = [
       new TypeError("mine"),
       Object.assign(new Error("of no place"), { stack: undefined }),
+      // Deno panics if it has to make a stack trace then.
+      Object.defineProperty(new Error("No more (os error 24)"), "stack", {
+        get: () => fail("its stack trace is made"),
+      }),
       "text",
       undefined,
     ];
@@ -498,7 +503,12 @@ Deno.test("without onError, a mistake is one line on stderr", async () => {
   } finally {
     console.error = error;
   }
-  assertEquals(lines.slice(1), ["of no place", "text", "undefined"]);
+  assertEquals(lines.slice(1), [
+    "of no place",
+    "Error: No more (os error 24)",
+    "text",
+    "undefined",
+  ]);
   assertStringIncludes(String(lines[0]), "TypeError: mine (");
 });
 
