@@ -163,8 +163,13 @@ export class Exchange {
       text += `content-length: ${length}\r\n`;
     }
     if (isLast) text += "connection: close\r\n";
-    await write(this.#duplex, encodeLatin1(`${text}\r\n`));
-
+    try {
+      await write(this.#duplex, encodeLatin1(`${text}\r\n`));
+    } catch (error) {
+      // Where writing the body fails, iterating over it does this.
+      response.body?.cancel(error).catch(() => {});
+      throw error;
+    }
     if (body === null) await response.body?.cancel();
     else if (isChunked) await this.#writeChunks(body);
     else await this.#writePlain(body, length);

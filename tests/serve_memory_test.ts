@@ -105,3 +105,27 @@ Deno.test(
     assertEquals(errors.length, 1);
   }),
 );
+
+Deno.test(
+  "a body is cancelled where its head cannot be written, too",
+  bounded(async () => {
+    const listener = new Memory();
+    const reported = Promise.withResolvers<unknown>();
+    const cancelled = Promise.withResolvers<void>();
+    const server = serve(listener, {
+      handler: () => {
+        client.reset();
+        return new Response(
+          new ReadableStream({ cancel: () => cancelled.resolve() }),
+        );
+      },
+      onConnection: () => {},
+      onError: reported.resolve,
+    });
+    const client = await listener.dial();
+    await client.write(utf8("GET / HTTP/1.1\r\nHost: test\r\n\r\n"));
+    await cancelled.promise;
+    assert(`${await reported.promise}`.includes("reset"));
+    await server.shutdown();
+  }),
+);
