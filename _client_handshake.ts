@@ -72,6 +72,16 @@ export interface Negotiated {
 /**
  * A client's request for an upgrade (RFC 6455 §4.1), with a fresh key.
  *
+ * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place. A
+ * user and password in it are sent as `Authorization: Basic` (RFC 7617).
+ * @param options What to offer, and further header fields.
+ * @returns The bytes to send, where to, and what the answer is to be checked
+ * against.
+ * @throws {SyntaxError} If the URL is malformed, of another scheme, or has a
+ * fragment (RFC 6455 §3); if subprotocols are not tokens or not different.
+ * @throws {TypeError} If a header field or an extension is malformed, or a
+ * header field belongs to the handshake itself.
+ *
  * @example A request by way of TLS, with a cookie
  * ```ts
  * import { buildUpgradeRequest } from "@sansio/websocket/handshake";
@@ -89,16 +99,6 @@ export interface Negotiated {
  *   ),
  * );
  * ```
- *
- * @param url The URL: `ws:` or `wss:`, or `http:` or `https:` in their place. A
- * user and password in it are sent as `Authorization: Basic` (RFC 7617).
- * @param options What to offer, and further header fields.
- * @returns The bytes to send, where to, and what the answer is to be checked
- * against.
- * @throws {SyntaxError} If the URL is malformed, of another scheme, or has a
- * fragment (RFC 6455 §3); if subprotocols are not tokens or not different.
- * @throws {TypeError} If a header field or an extension is malformed, or a
- * header field belongs to the handshake itself.
  */
 export function buildUpgradeRequest(
   url: string | URL,
@@ -213,6 +213,12 @@ function authorization({ username, password }: URL): string {
  * other status than 101 the server speaks HTTP on, and the error has that
  * status and its header fields: `Location`, `WWW-Authenticate`.
  *
+ * @param head The head of the response.
+ * @param sent What {@linkcode buildUpgradeRequest} gave.
+ * @returns What both sides agreed on.
+ * @throws {HandshakeError} If the server refuses or does not follow RFC 6455:
+ * with its status, and its header fields.
+ *
  * @example A server that wants a login
  * ```ts
  * import {
@@ -229,12 +235,6 @@ function authorization({ username, password }: URL): string {
  * );
  * assertEquals(error.status, 401);
  * ```
- *
- * @param head The head of the response.
- * @param sent What {@linkcode buildUpgradeRequest} gave.
- * @returns What both sides agreed on.
- * @throws {HandshakeError} If the server refuses or does not follow RFC 6455:
- * with its status, and its header fields.
  */
 export function verifyUpgradeResponse(
   head: {

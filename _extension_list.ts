@@ -31,6 +31,11 @@ const BACKSLASH = 0x5c;
  *
  * Quoted values come out unquoted; what is in the quotes has to be a token.
  *
+ * @param header The value of the header; several are joined with commas.
+ * @returns The extensions in the order of the header, which is that of
+ * preference.
+ * @throws {HandshakeError} If the value does not follow the grammar (400).
+ *
  * @example Two extensions, one with parameters
  * ```ts
  * import { parseExtensions } from "@sansio/websocket/handshake";
@@ -41,11 +46,6 @@ const BACKSLASH = 0x5c;
  *   { name: "quux", parameters: [] },
  * ]);
  * ```
- *
- * @param header The value of the header; several are joined with commas.
- * @returns The extensions in the order of the header, which is that of
- * preference.
- * @throws {HandshakeError} If the value does not follow the grammar (400).
  */
 export function parseExtensions(header: string): ExtensionElement[] {
   const extensions: ExtensionElement[] = [];
@@ -126,6 +126,10 @@ function malformed(header: string, at: number): HandshakeError {
  * Formats extensions as a value of `Sec-WebSocket-Extensions` (RFC 6455 §9.1),
  * the inverse of {@linkcode parseExtensions}.
  *
+ * @param extensions The extensions in order of preference.
+ * @returns The value; empty if there are no extensions.
+ * @throws {TypeError} If a name or a value is not a token.
+ *
  * @example An offer of permessage-deflate
  * ```ts
  * import { formatExtensions } from "@sansio/websocket/handshake";
@@ -142,10 +146,6 @@ function malformed(header: string, at: number): HandshakeError {
  *   "permessage-deflate; client_max_window_bits; server_max_window_bits=10",
  * );
  * ```
- *
- * @param extensions The extensions in order of preference.
- * @returns The value; empty if there are no extensions.
- * @throws {TypeError} If a name or a value is not a token.
  */
 export function formatExtensions(
   extensions: readonly ExtensionElement[],

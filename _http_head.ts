@@ -223,6 +223,13 @@ export function lookupFields(
  * repeated or contradicting lengths of the body (RFC 9112 §§2.2, 3.2, 5, 6.3);
  * and more than 64 spaces in a row in a value, which take some platforms long.
  *
+ * @param bytes All bytes received so far; they are neither kept nor changed.
+ * @param options Limits on the head.
+ * @returns The head, or `undefined` if more bytes are needed.
+ * @throws {HandshakeError} If the bytes are no HTTP/1.x request (400, or 505
+ * for another major version) or exceed a limit (431).
+ * @throws {RangeError} If a limit is not a positive integer or `Infinity`.
+ *
  * @example A head that arrives in two parts
  * ```ts
  * import { parseRequestHead } from "@sansio/websocket/handshake";
@@ -238,13 +245,6 @@ export function lookupFields(
  * assertEquals(head?.headers.get("Host"), "example.com");
  * assertEquals(head?.byteLength, bytes.length);
  * ```
- *
- * @param bytes All bytes received so far; they are neither kept nor changed.
- * @param options Limits on the head.
- * @returns The head, or `undefined` if more bytes are needed.
- * @throws {HandshakeError} If the bytes are no HTTP/1.x request (400, or 505
- * for another major version) or exceed a limit (431).
- * @throws {RangeError} If a limit is not a positive integer or `Infinity`.
  */
 export function parseRequestHead(
   bytes: Uint8Array,
@@ -280,6 +280,13 @@ export function parseRequestHead(
  * Reads the head of an HTTP/1.x response from the bytes received so far, as
  * {@linkcode parseRequestHead} does for a request.
  *
+ * @param bytes All bytes received so far; they are neither kept nor changed.
+ * @param options Limits on the head.
+ * @returns The head, or `undefined` if more bytes are needed.
+ * @throws {HandshakeError} If the bytes are no HTTP/1.x response or exceed a
+ * limit; the status is 0.
+ * @throws {RangeError} If a limit is not a positive integer or `Infinity`.
+ *
  * @example A redirect
  * ```ts
  * import { parseResponseHead } from "@sansio/websocket/handshake";
@@ -291,13 +298,6 @@ export function parseRequestHead(
  * assertEquals(head?.status, 302);
  * assertEquals(head?.headers.get("Location"), "/elsewhere");
  * ```
- *
- * @param bytes All bytes received so far; they are neither kept nor changed.
- * @param options Limits on the head.
- * @returns The head, or `undefined` if more bytes are needed.
- * @throws {HandshakeError} If the bytes are no HTTP/1.x response or exceed a
- * limit; the status is 0.
- * @throws {RangeError} If a limit is not a positive integer or `Infinity`.
  */
 export function parseResponseHead(
   bytes: Uint8Array,

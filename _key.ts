@@ -16,6 +16,11 @@ const encoder = new TextEncoder();
  * The value of `Sec-WebSocket-Accept` for a key (RFC 6455 §4.2.2): the SHA-1
  * of the key and a GUID, in base64.
  *
+ * @param key The value of `Sec-WebSocket-Key`; it is not judged.
+ * @returns The accept key, 28 characters.
+ * @throws {Error} If the platform has no synchronous SHA-1: neither can it
+ * compile WebAssembly nor has it `node:crypto`.
+ *
  * @example The key of RFC 6455 §1.3
  * ```ts
  * import { acceptKey } from "@sansio/websocket/handshake";
@@ -26,11 +31,6 @@ const encoder = new TextEncoder();
  *   "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
  * );
  * ```
- *
- * @param key The value of `Sec-WebSocket-Key`; it is not judged.
- * @returns The accept key, 28 characters.
- * @throws {Error} If the platform has no synchronous SHA-1: neither can it
- * compile WebAssembly nor has it `node:crypto`.
  */
 export function acceptKey(key: string): string {
   if (!KEY.test(key)) return toBase64(sha1(encoder.encode(key + GUID)));
@@ -42,6 +42,8 @@ export function acceptKey(key: string): string {
  * A fresh value for `Sec-WebSocket-Key`: 16 bytes of the platform's strong
  * random source, in base64 (RFC 6455 §4.1, item 7).
  *
+ * @returns The key, 24 characters.
+ *
  * @example A new one every time
  * ```ts
  * import { generateKey } from "@sansio/websocket/handshake";
@@ -49,8 +51,6 @@ export function acceptKey(key: string): string {
  *
  * assertNotEquals(generateKey(), generateKey());
  * ```
- *
- * @returns The key, 24 characters.
  */
 export function generateKey(): string {
   return toBase64(crypto.getRandomValues(new Uint8Array(16)));

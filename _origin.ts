@@ -18,17 +18,6 @@ import { isAuthority } from "./_http_head.ts";
  * not authenticate anybody. The opaque origin `null`, which sandboxed frames
  * and local files have, is allowed only if listed as `"null"` or by `"*"`.
  *
- * @example Pages of our own, and of one other site
- * ```ts
- * import { isOriginAllowed } from "@sansio/websocket/handshake";
- * import { assert, assertFalse } from "@std/assert";
- *
- * const allowed = ["https://app.example.org"];
- * assert(isOriginAllowed("https://example.com", allowed, "example.com"));
- * assert(isOriginAllowed("https://app.example.org", allowed, "example.com"));
- * assertFalse(isOriginAllowed("https://evil.example", allowed, "example.com"));
- * ```
- *
  * @param origin The value of `Origin`, or `undefined` if there is none.
  * @param allowed The origin that is allowed, or a list: exact ones such as
  * `https://example.com`, all hosts below one as in `https://*.example.com`,
@@ -40,6 +29,17 @@ import { isAuthority } from "./_http_head.ts";
  * list the origins.
  * @returns Whether the origin is allowed.
  * @throws {TypeError} If what is allowed is not an origin.
+ *
+ * @example Pages of our own, and of one other site
+ * ```ts
+ * import { isOriginAllowed } from "@sansio/websocket/handshake";
+ * import { assert, assertFalse } from "@std/assert";
+ *
+ * const allowed = ["https://app.example.org"];
+ * assert(isOriginAllowed("https://example.com", allowed, "example.com"));
+ * assert(isOriginAllowed("https://app.example.org", allowed, "example.com"));
+ * assertFalse(isOriginAllowed("https://evil.example", allowed, "example.com"));
+ * ```
  */
 export function isOriginAllowed(
   origin: string | null | undefined,

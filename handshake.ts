@@ -167,6 +167,9 @@ export interface AcceptUpgradeOptions {
  * `websocket`. If so, give it to {@linkcode readUpgrade}, which says what may
  * be wrong; if not, serve it a page.
  *
+ * @param head The head of the request.
+ * @returns Whether it asks for WebSocket.
+ *
  * @example A plain request
  * ```ts
  * import { isUpgrade } from "@sansio/websocket/handshake";
@@ -178,9 +181,6 @@ export interface AcceptUpgradeOptions {
  * const headers = new Headers({ Upgrade: "websocket" });
  * assert(isUpgrade({ method: "GET", headers }));
  * ```
- *
- * @param head The head of the request.
- * @returns Whether it asks for WebSocket.
  */
 export function isUpgrade(head: UpgradeHead): boolean {
   return hasElement(lookupFields(head).get("upgrade"), "websocket");
@@ -222,6 +222,11 @@ class ReadUpgradeRequest implements UpgradeRequest {
  * that has a method and `Headers`, such as a WHATWG `Request`. `Origin` is read
  * but not judged: that is for {@linkcode isOriginAllowed}.
  *
+ * @param head The head of the request.
+ * @returns What the client offers.
+ * @throws {HandshakeError} If the request does not follow RFC 6455; its status
+ * is 400, 405, 426 or 505.
+ *
  * @example What a client offers
  * ```ts
  * import { readUpgrade } from "@sansio/websocket/handshake";
@@ -240,11 +245,6 @@ class ReadUpgradeRequest implements UpgradeRequest {
  * });
  * assertEquals(request.protocols, ["chat", "superchat"]);
  * ```
- *
- * @param head The head of the request.
- * @returns What the client offers.
- * @throws {HandshakeError} If the request does not follow RFC 6455; its status
- * is 400, 405, 426 or 505.
  */
 export function readUpgrade(head: UpgradeHead): UpgradeRequest {
   checkHttpVersion(head.version, fail);
@@ -342,6 +342,10 @@ function readProtocols(value: string | null): readonly string[] {
  * So the client's order of preference decides (RFC 6455 §4.1, item 10); for the
  * server's, exchange the arguments.
  *
+ * @param offered The subprotocols of the client, the preferred one first.
+ * @param supported Those of the server.
+ * @returns One of both, or `undefined`: speak none, or refuse the request.
+ *
  * @example The client's preference decides
  * ```ts
  * import { selectProtocol } from "@sansio/websocket/handshake";
@@ -350,10 +354,6 @@ function readProtocols(value: string | null): readonly string[] {
  * assertEquals(selectProtocol(["soap", "wamp"], ["wamp", "mqtt"]), "wamp");
  * assertEquals(selectProtocol(["soap"], ["wamp", "mqtt"]), undefined);
  * ```
- *
- * @param offered The subprotocols of the client, the preferred one first.
- * @param supported Those of the server.
- * @returns One of both, or `undefined`: speak none, or refuse the request.
  */
 export function selectProtocol(
   offered: readonly string[],
@@ -375,6 +375,13 @@ const ACCEPTED = "HTTP/1.1 101 Switching Protocols\r\n" +
  * The answer 101 to a request for an upgrade (RFC 6455 §4.2.2). Frames may
  * follow its bytes at once.
  *
+ * @param request What {@linkcode readUpgrade} read.
+ * @param options What to choose of the offer, and further header fields.
+ * @returns The bytes to send.
+ * @throws {RangeError} If the subprotocol or an extension was not offered.
+ * @throws {TypeError} If a header field is malformed, contains CR or LF, or
+ * belongs to the handshake itself.
+ *
  * @example A subprotocol, and a cookie
  * ```ts
  * import { acceptUpgrade } from "@sansio/websocket/handshake";
@@ -394,13 +401,6 @@ const ACCEPTED = "HTTP/1.1 101 Switching Protocols\r\n" +
  *   "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
  * );
  * ```
- *
- * @param request What {@linkcode readUpgrade} read.
- * @param options What to choose of the offer, and further header fields.
- * @returns The bytes to send.
- * @throws {RangeError} If the subprotocol or an extension was not offered.
- * @throws {TypeError} If a header field is malformed, contains CR or LF, or
- * belongs to the handshake itself.
  */
 export function acceptUpgrade(
   request: UpgradeOffer,
@@ -437,6 +437,9 @@ export function acceptUpgrade(
  * A client's error, passed on by a relay, becomes 502 (Bad Gateway) without the
  * other server's header fields.
  *
+ * @param error What is wrong with the request.
+ * @returns The bytes to send.
+ *
  * @example Bytes that are no request
  * ```ts
  * import {
@@ -454,9 +457,6 @@ export function acceptUpgrade(
  *   assertStringIncludes(answer, "HTTP/1.1 400 Bad Request\r\n");
  * }
  * ```
- *
- * @param error What is wrong with the request.
- * @returns The bytes to send.
  */
 export function rejectUpgrade(error: HandshakeError): Uint8Array<ArrayBuffer> {
   const isOurs = error.kind !== "status" &&
