@@ -379,6 +379,8 @@ for (
     await using program = run(`ws://127.0.0.1:${port}/`);
     const { code, stderr } = await program.ended();
     assertEquals(code, 1);
-    assertStringIncludes(stderr, "ECONNREFUSED");
+    // On Windows, Bun may see it when it writes.
+    const isLate = name === "Bun" && Deno.build.os === "windows";
+    assertMatch(stderr, isLate ? /ECONN(REFUSED|RESET)/ : /ECONNREFUSED/);
   });
 }
